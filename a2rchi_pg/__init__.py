@@ -1,0 +1,1 @@
+"""One PostgreSQL 17 as the whole data layer of a RAG application."""

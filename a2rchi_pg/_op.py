@@ -20,15 +20,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    LiteralString,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+)
 
+from psycopg import sql
 from psycopg.rows import class_row, tuple_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from psycopg.abc import Query
     from psycopg.rows import BaseRowFactory
+
+# What a statement's text may be; psycopg's own Query also admits template strings.
+Query: TypeAlias = LiteralString | bytes | sql.SQL | sql.Composed
 
 P = ParamSpec("P")
 T = TypeVar("T")

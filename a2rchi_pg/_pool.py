@@ -102,9 +102,10 @@ class SyncPool:
                 if _retry.is_lost(error):
                     self._pool.check()
             try:
-                return Retrying(**_retry.policy(op))(self._attempt, op)
+                result: T = Retrying(**_retry.policy(op))(self._attempt, op)
             except psycopg.Error as error:
                 raise translate(error) from error
+            return result
 
     def _attempt(self, op: Op[T]) -> T:
         if op.read_only and not self._local:

@@ -29,20 +29,17 @@ class CommitUnknown(Unavailable):
         )
 
 
-def is_lost(error: BaseException) -> bool:
+def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection is of no more use: broken, shut down, or to a demoted primary."""
-    if not isinstance(error, psycopg.Error) or isinstance(error, PoolTimeout):
+    if isinstance(error, PoolTimeout):
         return False
-    state = error.sqlstate
-    if state is None:
+    if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return state.startswith(("08", "57P0")) or state == _READ_ONLY
+    return error.sqlstate.startswith(("08", "57P0")) or error.sqlstate == _READ_ONLY
 
 
-def is_retryable(error: BaseException, op: Op[Any]) -> bool:
+def is_retryable(error: psycopg.Error, op: Op[Any]) -> bool:
     """Whether nothing of ``op`` can have happened, so that running it again is safe."""
-    if not isinstance(error, psycopg.Error):
-        return False
     if error.sqlstate == _UNIQUE:
         return op.retry_conflicts
     return is_lost(error) or error.sqlstate in {_SERIALIZATION, _DEADLOCK}
@@ -66,7 +63,9 @@ def policy(op: Op[Any]) -> dict[str, Any]:
         )
 
     return {
-        "retry": retry_if_exception(lambda error: is_retryable(error, op)),
+        "retry": retry_if_exception(
+            lambda error: isinstance(error, psycopg.Error) and is_retryable(error, op)
+        ),
         "stop": stop_after_attempt(ATTEMPTS),
         "wait": wait_random_exponential(multiplier=0.05, max=2.0),
         "before_sleep": log,

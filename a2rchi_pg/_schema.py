@@ -97,7 +97,9 @@ def _ledger() -> Steps[list[Applied]]:
     if not exists:
         return []
     return (
-        yield from fetch("SELECT number, name, checksum FROM schema_migrations ORDER BY number", Applied)
+        yield from fetch(
+            "SELECT number, name, checksum FROM schema_migrations ORDER BY number", Applied
+        )
     )
 
 

@@ -51,7 +51,7 @@ _RELEVANCE: dict[Metric, Callable[[float], float]] = {
 def diversify(query: Vector, vectors: Sequence[Vector], k: int, lambda_mult: float) -> list[int]:
     """Positions of the ``k`` vectors that maximal marginal relevance picks, in its order.
 
-    Each pick maximises ``λ·cos(query, v) − (1 − λ)·max cos(picked, v)`` (Carbonell & Goldstein,
+    Each pick maximises ``λ·cos(query, v) - (1 - λ)·max cos(picked, v)`` (Carbonell & Goldstein,
     SIGIR 1998); the first is the nearest. Computed in float32.
 
     Args:

@@ -225,7 +225,7 @@ def _nearest(collection: Collection, condition: str, k: int) -> sql.Composed:
             """,
             collection,
             inner=sql.Literal(k),
-            condition=sql.SQL(condition),  # type: ignore[arg-type]  # from our own compiler
+            condition=sql.SQL(condition),
         )
     bits = collection.element == "bit"
     return _composed(
@@ -241,7 +241,7 @@ def _nearest(collection: Collection, condition: str, k: int) -> sql.Composed:
         """,
         collection,
         inner=sql.Literal(_inner(collection, k)),
-        condition=sql.SQL(condition),  # type: ignore[arg-type]  # from our own compiler
+        condition=sql.SQL(condition),
         key=_stored(collection, sql.SQL("embedding")),
         key_operator=sql.SQL("<~>" if bits else _OPERATORS[collection.metric]),
         probe=_stored(collection, sql.SQL("%(vector)s")),
@@ -254,7 +254,9 @@ def _stored(collection: Collection, vector: sql.SQL) -> sql.Composed:
     if collection.element == "bit":
         return _composed("binary_quantize({vector})::bit({dimensions})", collection, vector=vector)
     element = sql.SQL(collection.element)
-    return _composed("{vector}::{element}({dimensions})", collection, vector=vector, element=element)
+    return _composed(
+        "{vector}::{element}({dimensions})", collection, vector=vector, element=element
+    )
 
 
 # An iterative scan goes on until enough rows pass the WHERE clause or all were seen: k means k.
@@ -278,7 +280,7 @@ _SCAN_SETTINGS = {
 def _matching(collection: Collection, condition: str, count: int) -> sql.Composed:
     """The best lexical matches with their ``score``, higher is better, unordered."""
     parts = {
-        "condition": sql.SQL(condition),  # type: ignore[arg-type]  # from our own compiler
+        "condition": sql.SQL(condition),
         "count": sql.Literal(count),
         "small": sql.Literal(SMALL_PAGES_PER_ROW * PAGE_BYTES * count),
     }
@@ -301,7 +303,8 @@ def _matching(collection: Collection, condition: str, count: int) -> sql.Compose
 # path: {small} bytes is well above the size at which an unconditional scan of the table can win.
 _BM25 = """
     SELECT id, content, metadata,
-           CASE WHEN {indexed} THEN -bm25_get_current_score() ELSE -(content <@> {query}) END AS score
+           CASE WHEN {indexed} THEN -bm25_get_current_score()
+                ELSE -(content <@> {query}) END AS score
     FROM {partition}
     WHERE {condition} AND ({indexed} OR content <@> {query} < 0)
     ORDER BY content <@> {query}
@@ -325,14 +328,12 @@ _ANY_WORD = (
 
 def _composed(template: str, collection: Collection, **parts: sql.Composable) -> sql.Composed:
     """``template`` with the collection's own names filled in, each quoted for what it is."""
-    return sql.SQL(template).format(  # type: ignore[arg-type]  # every template is a literal here
+    return sql.SQL(template).format(
         partition=sql.Identifier(collection.partition),
         partition_name=sql.Literal(collection.partition),
         collection_id=sql.Literal(collection.id),
         dimensions=sql.Literal(collection.dimensions),
-        text_config=sql.Composed(
-            [sql.Literal(collection.text_config), sql.SQL("::regconfig")]
-        ),
+        text_config=sql.Composed([sql.Literal(collection.text_config), sql.SQL("::regconfig")]),
         operator=sql.SQL(_OPERATORS[collection.metric]),
         **parts,
     )

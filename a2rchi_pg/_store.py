@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2rchi_pg import _chunks, _search
 from a2rchi_pg._chunks import Batch
-from a2rchi_pg._content import clean_id, clean_text, metadata_json
+from a2rchi_pg._content import clean_text
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
 from a2rchi_pg._scores import diversify
@@ -31,12 +31,12 @@ from a2rchi_pg.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from langchain_core.documents import Document
     from numpy.typing import ArrayLike
 
     from a2rchi_pg._op import Op
+    from a2rchi_pg._records import Record
     from a2rchi_pg._search import Fusion, Hit
 
 logger = logging.getLogger("a2rchi_pg.store")
@@ -46,82 +46,6 @@ T = TypeVar("T")
 DEFAULT_BATCH = 500
 RECHECK_SECONDS = 30.0
 _UNDEFINED_TABLE = "42P01"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One text on its way in, cleaned; its vector where the caller brought one."""
-
-    id: str
-    content: str
-    metadata: str
-    vector: ArrayLike | None = None
-
-
-def records(
-    texts: Iterable[str],
-    metadatas: Iterable[Mapping[str, Any] | None] | None,
-    ids: Iterable[str | None] | None,
-    vectors: Iterable[ArrayLike] | None = None,
-) -> Iterator[Record]:
-    """Bring the columns a caller gave together, cleaned, one record at a time.
-
-    Raises:
-        InvalidInput: If their lengths differ or a value can't be stored; names the position.
-    """
-    given = {"texts": texts, "metadatas": metadatas, "ids": ids, "vectors": vectors}
-    for position, row in enumerate(_rows(given)):
-        yield _record(
-            position, row["texts"], row.get("metadatas"), row.get("ids"), row.get("vectors")
-        )
-
-
-def document_records(
-    documents: Iterable[Document], ids: Iterable[str | None] | None
-) -> Iterator[Record]:
-    """Records of documents, under ``ids`` or else the documents' own.
-
-    Raises:
-        InvalidInput: If their lengths differ or a value can't be stored; names the position.
-    """
-    for position, row in enumerate(_rows({"documents": documents, "ids": ids})):
-        document: Document = row["documents"]
-        id_ = row["ids"] if "ids" in row else document.id
-        yield _record(position, document.page_content, document.metadata, id_, None)
-
-
-def _record(
-    position: int,
-    text: str,
-    metadata: Mapping[str, Any] | None,
-    id_: str | None,
-    vector: ArrayLike | None,
-) -> Record:
-    try:
-        return Record(
-            id=clean_id(id_),
-            content=clean_text(text),
-            metadata=metadata_json(metadata),
-            vector=vector,
-        )
-    except InvalidInput as error:
-        raise InvalidInput(f"item {position}: {error}") from None
-
-
-def _rows(given: Mapping[str, Iterable[Any] | None]) -> Iterator[dict[str, Any]]:
-    columns = {name: iter(column) for name, column in given.items() if column is not None}
-    end = object()
-    for position in count():
-        row = {name: next(column, end) for name, column in columns.items()}
-        ended = [name for name, value in row.items() if value is end]
-        if len(ended) == len(row):
-            return
-        if ended:
-            longer = ", ".join(name for name in row if name not in ended)
-            raise InvalidInput(
-                f"{', '.join(ended)} end after {position} items while {longer} go on: give one each"
-            )
-        yield row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +73,7 @@ def search_options(
 
 def check_k(k: int, name: str = "k") -> int:
     """``k``, which must be a whole number of at least 0."""
-    if not isinstance(k, int) or k < 0:
+    if k < 0 or k != int(k):
         raise InvalidInput(f"{name} must be a whole number of at least 0, got {k!r}")
     return k
 
@@ -180,10 +104,10 @@ class Store:
     def add(self, given: Iterable[Record], document_id: int | None) -> Flow[list[str]]:
         """Embed and store everything in one transaction; the ids in the order given."""
         everything = list(given)
-        latest = list({record.id: record for record in everything}.values())
+        latest = iter({record.id: record for record in everything}.values())
         batches: list[Batch] = []
-        for start in range(0, len(latest), DEFAULT_BATCH):
-            batches.append((yield from self._embedded(latest[start : start + DEFAULT_BATCH])))
+        while part := list(islice(latest, DEFAULT_BATCH)):
+            batches += [(yield from self._embedded(part))]
         yield from self._write(batches, document_id)
         return [record.id for record in everything]
 
@@ -204,7 +128,7 @@ class Store:
         return stored
 
     def _embedded(self, part: Sequence[Record]) -> Flow[Batch]:
-        vectors = [record.vector for record in part]
+        vectors: Any = [record.vector for record in part]
         if any(vector is None for vector in vectors):
             vectors = yield EmbedTexts([record.content for record in part])
         matrix = as_matrix(vectors)
@@ -229,33 +153,37 @@ class Store:
             _check_dimensions(collection, dimensions)
             return _chunks.upsert_chunks(collection, batches, document_id)
 
-        yield from self._on(lambda: self._ensure(dimensions), upsert, None)
+        yield from self._on(lambda: self._ensure(dimensions), upsert)
+        yield from self._build_late()
+
+    def _build_late(self) -> Flow[None]:
+        """IVFFlat is built when there are rows to learn its lists from."""
         known = self._known
-        if known and known.index == "ivfflat" and not known.vector_index:
-            if (yield build_indexes(known.name)):
-                self._known = None
+        late = known is not None and known.index == "ivfflat" and not known.vector_index
+        if late and (yield build_indexes(self.spec.name)):
+            self._known = None
 
     def delete(self, ids: Sequence[str]) -> Flow[int]:
         """Delete chunks by id; how many there were."""
-        return (yield from self._query(lambda c: _chunks.delete_by_ids(c, ids), 0))
+        return (yield from self._query(lambda c: _chunks.delete_by_ids(c, ids))) or 0
 
     def delete_where(self, filter: Mapping[str, Any]) -> Flow[int]:  # noqa: A002 - LangChain's name
         """Delete every chunk that meets the filter; how many there were."""
         condition = compile_filter(filter)
-        return (yield from self._query(lambda c: _chunks.delete_where(c, condition), 0))
+        return (yield from self._query(lambda c: _chunks.delete_where(c, condition))) or 0
 
     # -- out ----------------------------------------------------------------------------------
 
     def get(self, ids: Sequence[str]) -> Flow[list[tuple[str, str, dict[str, Any]]]]:
         """The chunks with these ids, in the order of the ids; missing ones are left out."""
-        rows = yield from self._query(lambda c: _chunks.get_by_ids(c, ids), [])
+        rows = (yield from self._query(lambda c: _chunks.get_by_ids(c, ids))) or []
         found = {row[0]: row for row in rows}
         return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
 
     def count(self, filter: Mapping[str, Any] | None) -> Flow[int]:  # noqa: A002 - LangChain's name
         """How many chunks meet the filter."""
         condition = compile_filter(filter)
-        return (yield from self._query(lambda c: _chunks.count(c, condition), 0))
+        return (yield from self._query(lambda c: _chunks.count(c, condition))) or 0
 
     def dense(self, query: str | ArrayLike, k: int, options: SearchOptions) -> Flow[list[Hit]]:
         """The nearest chunks with their distances."""
@@ -267,19 +195,17 @@ class Store:
         if not check_k(k):
             return []
         vector = yield from self._vector(query)
-        return (
-            yield from self._query(
-                lambda c: _search.dense(
-                    c,
-                    as_vector(vector, c.dimensions),
-                    k,
-                    condition=options.condition,
-                    ef_search=options.ef_search,
-                    with_vectors=with_vectors,
-                ),
-                [],
+        hits = yield from self._query(
+            lambda c: _search.dense(
+                c,
+                as_vector(vector, c.dimensions),
+                k,
+                condition=options.condition,
+                ef_search=options.ef_search,
+                with_vectors=with_vectors,
             )
         )
+        return hits or []
 
     def diverse(
         self,
@@ -302,11 +228,10 @@ class Store:
         if not check_k(k):
             return []
         words = clean_text(query)
-        return (
-            yield from self._query(
-                lambda c: _search.lexical(self._noticed(c), words, k, condition=options.condition), []
-            )
+        hits = yield from self._query(
+            lambda c: _search.lexical(self._noticed(c), words, k, condition=options.condition)
         )
+        return hits or []
 
     def hybrid(self, query: str, k: int, options: SearchOptions, fusion: Fusion) -> Flow[list[Hit]]:
         """The best chunks of the dense and the lexical ranking together, with fused scores."""
@@ -314,20 +239,18 @@ class Store:
             return []
         words = clean_text(query)
         vector = yield EmbedQuery(query)
-        return (
-            yield from self._query(
-                lambda c: _search.hybrid(
-                    self._noticed(c),
-                    as_vector(vector, c.dimensions),
-                    words,
-                    k,
-                    fusion=fusion,
-                    condition=options.condition,
-                    ef_search=options.ef_search,
-                ),
-                [],
+        hits = yield from self._query(
+            lambda c: _search.hybrid(
+                self._noticed(c),
+                as_vector(vector, c.dimensions),
+                words,
+                k,
+                fusion=fusion,
+                condition=options.condition,
+                ef_search=options.ef_search,
             )
         )
+        return hits or []
 
     # -- the collection -----------------------------------------------------------------------
 
@@ -343,29 +266,28 @@ class Store:
             return as_vector((yield EmbedQuery(query)))
         return as_vector(query)
 
-    def _query(self, make: Callable[[Collection], Op[T]], empty: T) -> Flow[T]:
-        """Run an operation on the collection, or answer ``empty`` where there is none."""
-        return (yield from self._on(self._resolve, make, empty))
+    def _query(self, make: Callable[[Collection], Op[T]]) -> Flow[T | None]:
+        """Run an operation on the collection; None where there is none."""
+        return self._on(self._resolve, make)
 
     def _on(
         self,
         find: Callable[[], Flow[Collection | None]],
         make: Callable[[Collection], Op[T]],
-        empty: T,
         *,
         again: bool = True,
-    ) -> Flow[T]:
+    ) -> Flow[T | None]:
         """Run an operation; where its table is gone, once more on what has the name by now."""
         collection = yield from find()
         if collection is None:
-            return empty
+            return None
         try:
             return (yield make(collection))  # type: ignore[no-any-return]  # the driver sends a T
         except DatabaseError as error:
             if not again or error.sqlstate != _UNDEFINED_TABLE:
                 raise
         self._known = None
-        return (yield from self._on(find, make, empty, again=False))
+        return (yield from self._on(find, make, again=False))
 
     def _resolve(self) -> Flow[Collection | None]:
         known = self._known
@@ -390,7 +312,9 @@ class Store:
         if model and stored and model != stored and self._known is None:
             logger.warning(
                 "collection %r was filled by embedding model %r and is now used with %r",
-                collection.name, stored, model,
+                collection.name,
+                stored,
+                model,
             )
         self._known, self._checked_at = collection, time.monotonic()
 
@@ -401,8 +325,8 @@ class Store:
         if collection.lexical == "fts" and not self._said_fts:
             self._said_fts = True
             logger.warning(
-                "collection %r has no BM25 index: words are ranked by PostgreSQL's full-text search "
-                "instead. Install pg_textsearch, then run SELECT adopt_extensions() and "
+                "collection %r has no BM25 index: words are ranked by PostgreSQL's full-text "
+                "search instead. Install pg_textsearch, then run SELECT adopt_extensions() and "
                 "Collections(database).build_indexes(%r)",
                 collection.name,
                 collection.name,

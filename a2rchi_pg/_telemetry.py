@@ -18,11 +18,12 @@ if find_spec("opentelemetry") is not None:
 
     def span(operation: str) -> AbstractContextManager[Any]:
         """A client span named after the operation; parameters never become attributes."""
-        return _tracer.start_as_current_span(
+        started: AbstractContextManager[Any] = _tracer.start_as_current_span(
             f"a2rchi_pg {operation}",
             kind=trace.SpanKind.CLIENT,
             attributes={"db.system.name": "postgresql", "db.operation.name": operation},
         )
+        return started
 
 else:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -39,7 +40,8 @@ def as_vector(value: ArrayLike, dimensions: int | None = None) -> Vector:
         InvalidInput: If it isn't one-dimensional, is empty or holds NaN or infinity.
         DimensionMismatch: If ``dimensions`` is given and differs.
     """
-    return as_matrix([value], dimensions)[0]  # type: ignore[list-item]
+    vector: Vector = as_matrix([value], dimensions)[0]
+    return vector
 
 
 def as_matrix(values: Sequence[ArrayLike] | Vector, dimensions: int | None = None) -> Vector:
@@ -76,7 +78,7 @@ def as_matrix(values: Sequence[ArrayLike] | Vector, dimensions: int | None = Non
 
 
 def _why_not_a_matrix(values: Sequence[ArrayLike] | Vector) -> str:
-    lengths = sorted({len(v) for v in values if hasattr(v, "__len__")})
+    lengths = sorted({len(v) for v in values if isinstance(v, Sized)})
     if len(lengths) > 1:
         return f"vectors must have one length; got lengths {lengths}"
     return "vectors must be sequences of numbers"

@@ -132,7 +132,9 @@ class Database:
 
     def __repr__(self) -> str:
         parts = conninfo_to_dict(self._settings.dsn)
-        shown = " ".join(f"{key}={parts[key]}" for key in ("host", "port", "dbname") if key in parts)
+        shown = " ".join(
+            f"{key}={parts[key]}" for key in ("host", "port", "dbname") if key in parts
+        )
         return f"<Database {shown or 'from the environment'}>"
 
     def open(self) -> Self:
@@ -196,7 +198,10 @@ class Database:
         return self.open()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -204,7 +209,10 @@ class Database:
         return await self.aopen()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         await self.aclose()
 
@@ -254,7 +262,9 @@ class Database:
             return pools
         with self._lock:
             if self._closed:
-                raise NotOpen("this database was closed: open() it, or use it inside its with block")
+                raise NotOpen(
+                    "this database was closed: open() it, or use it inside its with block"
+                )
             self.open()
             return self._pools  # type: ignore[return-value]  # open() just set it
 
@@ -280,7 +290,10 @@ class Transaction:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._connection = None
         with _translated():
@@ -295,7 +308,10 @@ class Transaction:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._aconnection = None
         with _translated():
@@ -309,7 +325,7 @@ class Transaction:
             return drive(self._connection, op)
 
     async def arun(self, op: Op[T]) -> T:
-        """Run one operation inside this transaction; in a thread where it was opened by ``with``."""
+        """Run one operation in this transaction; in a thread where ``with`` opened it."""
         if self._aconnection is None:
             return await asyncio.to_thread(self.run, op)
         with _translated():

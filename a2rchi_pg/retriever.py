@@ -23,7 +23,7 @@ class PostgresRetriever(VectorStoreRetriever):
         vectorstore: A ``PostgresVectorStore``.
         search_type: ``"similarity"``, ``"mmr"``, ``"similarity_score_threshold"``, ``"bm25"`` or
             ``"hybrid"``.
-        search_kwargs: Passed to the search, for example ``{"filter": {…}, "semantic_weight": 0.7}``.
+        search_kwargs: Passed to the search, such as ``{"filter": {…}, "bm25_weight": 0.3}``.
         k: How many documents; overrides ``search_kwargs["k"]``, and is overridden by the ``k`` of a
             call: ``retriever.invoke(question, k=3)``.
     """

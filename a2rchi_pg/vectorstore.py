@@ -5,48 +5,31 @@ Every method is a sync and async pair of one line each; what they do stands in `
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_core.documents import Document
-from langchain_core.vectorstores import VectorStore
 
-from a2rchi_pg import _flow
-from a2rchi_pg._op import Runner
 from a2rchi_pg._scores import relevance
 from a2rchi_pg._search import CANDIDATES, Fusion
-from a2rchi_pg._store import (
-    DEFAULT_BATCH,
-    Record,
-    Store,
-    check_k,
-    document_records,
-    records,
-    search_options,
-)
-from a2rchi_pg.collections import CollectionSpec
-from a2rchi_pg.database import Database
+from a2rchi_pg._store import check_k, search_options
+from a2rchi_pg._writing import WritableStore
 from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.retriever import PostgresRetriever
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Self
+    from collections.abc import Callable, Sequence
 
-    from langchain_core.embeddings import Embeddings
     from numpy.typing import ArrayLike
 
     from a2rchi_pg._flow import Flow
     from a2rchi_pg._search import Hit
+    from a2rchi_pg._writing import Filter
 
-T = TypeVar("T")
-Filter: TypeAlias = "Mapping[str, Any] | None"
 FusionName: TypeAlias = Literal["rrf"]
 
 
-class PostgresVectorStore(VectorStore):
+class PostgresVectorStore(WritableStore):
     """Texts with vectors and metadata in one collection, searched by meaning, by words or by both.
 
     The collection is made when the first texts come: its dimensions are those of the vectors. A
@@ -54,8 +37,8 @@ class PostgresVectorStore(VectorStore):
 
     Args:
         embedding: Any LangChain embedding model.
-        database: A ``Database`` (or a ``Transaction`` of one), or a DSN, for which the store opens a
-            database of its own on first use.
+        database: A ``Database`` (or a ``Transaction`` of one), or a DSN, for which the store opens
+            a database of its own on first use.
         collection: The name of a collection, or a ``CollectionSpec`` saying how to make it; a
             collection that exists with other settings then raises ``CollectionMismatch``.
 
@@ -64,225 +47,6 @@ class PostgresVectorStore(VectorStore):
         >>> store.add_texts(["Paris is in France."], [{"source": "atlas"}])
         >>> store.hybrid_search("capital of France", k=3)
     """
-
-    def __init__(
-        self,
-        embedding: Embeddings,
-        *,
-        database: Runner | str,
-        collection: str | CollectionSpec = "default",
-    ) -> None:
-        self._embedding = embedding
-        self._database = Database(database) if isinstance(database, str) else database
-        strict = isinstance(collection, CollectionSpec)
-        spec = collection if isinstance(collection, CollectionSpec) else CollectionSpec(name=collection)
-        if spec.embedding_model is None:
-            spec = replace(spec, embedding_model=_model_name(embedding))
-        self._store = Store(spec, strict=strict)
-
-    def __repr__(self) -> str:
-        return f"<PostgresVectorStore {self._store.spec.name!r} of {self._database!r}>"
-
-    @property
-    def embeddings(self) -> Embeddings:
-        """The embedding model."""
-        return self._embedding
-
-    @property
-    def collection_name(self) -> str:
-        """The collection's name."""
-        return self._store.spec.name
-
-    @property
-    def database(self) -> Runner:
-        """Where the collection is."""
-        return self._database
-
-    def _do(self, flow: Flow[T]) -> T:
-        return _flow.run(flow, self._embedding, self._database)
-
-    async def _ado(self, flow: Flow[T]) -> T:
-        return await _flow.arun(flow, self._embedding, self._database)
-
-    # -- in -----------------------------------------------------------------------------------
-
-    def add_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = DEFAULT_BATCH,
-        document_id: int | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Embed texts and store them; a text whose id is there already replaces the old one.
-
-        A list is stored in one transaction, all of it or nothing. An iterable without a length is
-        a stream: read, embedded and stored batch by batch, each in a transaction of its own.
-
-        Args:
-            texts: The texts. NUL characters are removed.
-            metadatas: One mapping for each, of what JSON can hold; dates become ISO 8601.
-            ids: One for each; None makes a new UUID. Of equal ids the last one counts.
-            batch_size: Texts a transaction holds, where a stream is given.
-            document_id: The row of ``documents`` that the texts are chunks of.
-            **kwargs: None are accepted.
-
-        Returns:
-            The ids, in the order of the texts.
-
-        Raises:
-            InvalidInput: If something can't be stored; nothing was written.
-            DimensionMismatch: If the model's vectors don't fit the collection; nothing was written.
-            PartialWrite: If a stream stopped midway; ``ids`` says what is stored.
-        """
-        _no_more(kwargs)
-        return self._do(self._add(texts, metadatas, ids, None, batch_size, document_id))
-
-    async def aadd_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = DEFAULT_BATCH,
-        document_id: int | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """The asynchronous twin of :meth:`add_texts`."""
-        _no_more(kwargs)
-        return await self._ado(self._add(texts, metadatas, ids, None, batch_size, document_id))
-
-    def add_embeddings(
-        self,
-        texts: Iterable[str],
-        embeddings: Iterable[ArrayLike],
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = DEFAULT_BATCH,
-        document_id: int | None = None,
-    ) -> list[str]:
-        """Store texts whose vectors are at hand, ``(n, dim)`` in float32; otherwise as above."""
-        return self._do(self._add(texts, metadatas, ids, embeddings, batch_size, document_id))
-
-    async def aadd_embeddings(
-        self,
-        texts: Iterable[str],
-        embeddings: Iterable[ArrayLike],
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = DEFAULT_BATCH,
-        document_id: int | None = None,
-    ) -> list[str]:
-        """The asynchronous twin of :meth:`add_embeddings`."""
-        return await self._ado(self._add(texts, metadatas, ids, embeddings, batch_size, document_id))
-
-    def add_documents(
-        self,
-        documents: Iterable[Document],
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = DEFAULT_BATCH,
-        document_id: int | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Embed and store documents, under ``ids`` or else their own; see :meth:`add_texts`."""
-        _no_more(kwargs)
-        return self._do(self._add_documents(documents, ids, batch_size, document_id))
-
-    async def aadd_documents(
-        self,
-        documents: Iterable[Document],
-        *,
-        ids: Iterable[str | None] | None = None,
-        batch_size: int = DEFAULT_BATCH,
-        document_id: int | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """The asynchronous twin of :meth:`add_documents`."""
-        _no_more(kwargs)
-        return await self._ado(self._add_documents(documents, ids, batch_size, document_id))
-
-    def _add(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[Mapping[str, Any] | None] | None,
-        ids: Iterable[str | None] | None,
-        vectors: Iterable[ArrayLike] | None,
-        batch_size: int,
-        document_id: int | None,
-    ) -> Flow[list[str]]:
-        if isinstance(texts, str):
-            raise InvalidInput("texts must be an iterable of strings, got one string")
-        given = records(texts, metadatas, ids, vectors)
-        return self._put(given, isinstance(texts, Sized), batch_size, document_id)
-
-    def _add_documents(
-        self,
-        documents: Iterable[Document],
-        ids: Iterable[str | None] | None,
-        batch_size: int,
-        document_id: int | None,
-    ) -> Flow[list[str]]:
-        given = document_records(documents, ids)
-        return self._put(given, isinstance(documents, Sized), batch_size, document_id)
-
-    def _put(
-        self, given: Iterable[Record], whole: bool, batch_size: int, document_id: int | None
-    ) -> Flow[list[str]]:
-        if whole:
-            return self._store.add(given, document_id)
-        if batch_size < 1:
-            raise InvalidInput(f"batch_size must be at least 1, got {batch_size!r}")
-        return self._store.add_stream(given, batch_size, document_id)
-
-    def delete(
-        self,
-        ids: Sequence[str] | None = None,
-        *,
-        filter: Filter = None,  # noqa: A002 - LangChain's name
-        **kwargs: Any,
-    ) -> bool:
-        """Delete by ids or by metadata, in one transaction; unknown ids are none of its business.
-
-        Args:
-            ids: Ids of chunks of this collection.
-            filter: Or a metadata filter; ``{}`` means every chunk.
-            **kwargs: None are accepted.
-
-        Returns:
-            True: what was named is not there any more.
-
-        Raises:
-            InvalidInput: If neither or both are given.
-        """
-        _no_more(kwargs)
-        self._do(self._delete(ids, filter))
-        return True
-
-    async def adelete(
-        self,
-        ids: Sequence[str] | None = None,
-        *,
-        filter: Filter = None,  # noqa: A002 - LangChain's name
-        **kwargs: Any,
-    ) -> bool:
-        """The asynchronous twin of :meth:`delete`."""
-        _no_more(kwargs)
-        await self._ado(self._delete(ids, filter))
-        return True
-
-    def _delete(self, ids: Sequence[str] | None, filter: Filter) -> Flow[int]:  # noqa: A002
-        if ids is not None and filter is None:
-            return self._store.delete([ids] if isinstance(ids, str) else ids)
-        if ids is None and filter is not None:
-            return self._store.delete_where(filter)
-        raise InvalidInput("say what to delete: either ids=[…] or filter={…} ({} for everything)")
-
-    # -- out ----------------------------------------------------------------------------------
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents with these ids, in their order; missing ones are left out."""
@@ -293,7 +57,7 @@ class PostgresVectorStore(VectorStore):
         return [_document(*row) for row in await self._ado(self._store.get(ids))]
 
     def count(self, filter: Filter = None) -> int:  # noqa: A002 - LangChain's name
-        """How many chunks the collection holds, or how many of them meet a filter; reads them all."""
+        """How many chunks there are, or how many meet a filter; reads them all."""
         return self._do(self._store.count(filter))
 
     async def acount(self, filter: Filter = None) -> int:  # noqa: A002 - LangChain's name
@@ -556,96 +320,6 @@ class PostgresVectorStore(VectorStore):
         options = search_options(filter, ef_search)
         return self._store.diverse(query, k, options, fetch_k=fetch_k, lambda_mult=lambda_mult)
 
-    # -- made from ----------------------------------------------------------------------------
-
-    @classmethod
-    def from_texts(
-        cls,
-        texts: Iterable[str],
-        embedding: Embeddings,
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        database: Runner | str,
-        collection: str | CollectionSpec = "default",
-        **kwargs: Any,
-    ) -> Self:
-        """A store with these texts added to its collection; see :meth:`add_texts`."""
-        store = cls(embedding, database=database, collection=collection)
-        store.add_texts(texts, metadatas, ids=ids, **kwargs)
-        return store
-
-    @classmethod
-    async def afrom_texts(
-        cls,
-        texts: Iterable[str],
-        embedding: Embeddings,
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        database: Runner | str,
-        collection: str | CollectionSpec = "default",
-        **kwargs: Any,
-    ) -> Self:
-        """The asynchronous twin of :meth:`from_texts`."""
-        store = cls(embedding, database=database, collection=collection)
-        await store.aadd_texts(texts, metadatas, ids=ids, **kwargs)
-        return store
-
-    @classmethod
-    def from_documents(
-        cls,
-        documents: Iterable[Document],
-        embedding: Embeddings,
-        *,
-        ids: Iterable[str | None] | None = None,
-        database: Runner | str,
-        collection: str | CollectionSpec = "default",
-        **kwargs: Any,
-    ) -> Self:
-        """A store with these documents added to its collection; see :meth:`add_documents`."""
-        store = cls(embedding, database=database, collection=collection)
-        store.add_documents(documents, ids=ids, **kwargs)
-        return store
-
-    @classmethod
-    async def afrom_documents(
-        cls,
-        documents: Iterable[Document],
-        embedding: Embeddings,
-        *,
-        ids: Iterable[str | None] | None = None,
-        database: Runner | str,
-        collection: str | CollectionSpec = "default",
-        **kwargs: Any,
-    ) -> Self:
-        """The asynchronous twin of :meth:`from_documents`."""
-        store = cls(embedding, database=database, collection=collection)
-        await store.aadd_documents(documents, ids=ids, **kwargs)
-        return store
-
-    @classmethod
-    def from_existing(
-        cls, embedding: Embeddings, *, database: Runner | str, collection: str = "default"
-    ) -> Self:
-        """A store on a collection that must be there.
-
-        Raises:
-            NotFound: If it isn't.
-        """
-        store = cls(embedding, database=database, collection=collection)
-        store._do(store._store.existing())
-        return store
-
-    @classmethod
-    async def afrom_existing(
-        cls, embedding: Embeddings, *, database: Runner | str, collection: str = "default"
-    ) -> Self:
-        """The asynchronous twin of :meth:`from_existing`."""
-        store = cls(embedding, database=database, collection=collection)
-        await store._ado(store._store.existing())
-        return store
-
 
 def _document(id_: str, content: str, metadata: dict[str, Any]) -> Document:
     return Document(id=id_, page_content=content, metadata=metadata)
@@ -673,17 +347,3 @@ def _fusion(name: str, semantic_weight: float, bm25_weight: float, candidates: i
         bm25_weight=bm25_weight,
         candidates=check_k(candidates, "fetch_k"),
     )
-
-
-def _model_name(embedding: Embeddings) -> str:
-    """The model's name where its object tells one, else the class's."""
-    for attribute in ("model", "model_name", "model_id", "deployment"):
-        name = getattr(embedding, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    return type(embedding).__name__
-
-
-def _no_more(kwargs: Mapping[str, Any]) -> None:
-    if kwargs:
-        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(kwargs))}")

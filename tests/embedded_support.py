@@ -167,18 +167,20 @@ class World:
         code: str,
         *arguments: str,
         without: Sequence[str] = (),
-        environment: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run Python code as an ordinary user who has nothing but the embedded extra."""
         entry = pwd.getpwnam(account)
-        path = os.pathsep.join([str(self._lib_without(without))])
         return subprocess.run(
             [str(self.python), "-c", code, *arguments],
             user=entry.pw_uid,
             group=entry.pw_gid,
             extra_groups=[],
             cwd="/",
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **(environment or {})},
+            env={
+                "PATH": os.environ["PATH"],
+                "LD_LIBRARY_PATH": str(self.python.parent.parent / "lib"),
+                "PYTHONPATH": str(self._lib_without(without)),
+            },
             capture_output=True,
             text=True,
             timeout=120,

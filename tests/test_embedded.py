@@ -6,6 +6,7 @@ import gc
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import psycopg
 import pytest
 
 from a2rchi_pg.embedded import EmbeddedPostgres, _binaries, _config
+from a2rchi_pg.embedded.__main__ import main
 from a2rchi_pg.errors import EmbeddedError
 from tests.embedded_support import (
     REPOSITORY,
@@ -33,7 +35,9 @@ from tests.embedded_support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Command = Callable[..., tuple[int, str, str]]
 
 pytestmark = pytest.mark.timeout(120)
 as_root = pytest.mark.skipif(not ROOT, reason="only root can act as several accounts")
@@ -244,18 +248,15 @@ def test_symbolic_links_and_relative_paths_lead_to_the_same_server(
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}, {"LANG": "xx_YY.nonsense"}])
-def test_case_folds_whatever_the_locale(empty: Path, locale: dict[str, str]):
-    code = f"""\
-import os, sys
-for name in [n for n in os.environ if n.startswith(("LC_", "LANG"))]: del os.environ[name]
-os.environ.update({locale!r})
-import psycopg
-from a2rchi_pg.embedded import EmbeddedPostgres
-with EmbeddedPostgres(sys.argv[1], settings={{"shared_buffers": "32MB"}}) as server:
-    with psycopg.connect(server.dsn) as connection:
-        print(*map(ascii, connection.execute({FOLDS!r}).fetchone()))
-"""
-    assert run_python(code, str(empty / "pg")) == f"{ascii("'école':1")} {ascii('àéîõü')}\n"
+def test_case_folds_whatever_the_locale(
+    empty: Path, locale: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    for name in [name for name in os.environ if name.startswith(("LC_", "LANG"))]:
+        monkeypatch.delenv(name)
+    for name, value in locale.items():
+        monkeypatch.setenv(name, value)
+    with embedded(empty / "pg") as server:
+        assert query(server.dsn, FOLDS) == [("'école':1", "àéîõü")]
 
 
 # Accounts
@@ -533,56 +534,73 @@ def test_a_path_with_nul_is_refused():
 # The command line
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "a2rchi_pg.embedded", *arguments],
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in this process; returns exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return main(arguments), *capfd.readouterr()
+
+    return run
+
+
+def test_the_command_line_starts_tells_and_stops(path: Path, command: Command):
+    assert command("status", str(path)) == (3, "stopped\n", "")
+    # As a shell does it, once: what it starts must outlive the process that started it.
+    start = [sys.executable, "-m", "a2rchi_pg.embedded", "start", str(path)]
+    started = subprocess.run(
+        [*start, "--set", "shared_buffers=32MB"],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
+        check=True,
         timeout=60,
-        check=False,
     )
-
-
-def test_the_command_line_starts_tells_and_stops(path: Path):
-    done = command("status", str(path))
-    assert (done.returncode, done.stdout) == (3, "stopped\n")
-    done = command("start", str(path), "--set", "shared_buffers=32MB")
-    assert done.returncode == 0, done.stderr
-    dsn = done.stdout.strip()
+    dsn = started.stdout.strip()
     assert query(dsn, "SHOW shared_buffers") == [("32MB",)]
 
     with embedded(path) as server:
         assert server.dsn == dsn
-        status = command("status", str(path))
-        assert status.returncode == 0
-        assert status.stdout.splitlines() == [
+        code, out, _ = command("status", str(path))
+        assert code == 0
+        assert out.splitlines() == [
             "running",
             f"pid      {postmaster_pid(path)}",
             f"version  {server.version}",
             "clients  1 (and kept until stop)",
             f"dsn      {dsn}",
         ]
-    assert command("dsn", str(path)).stdout == f"{dsn}\n"
+    assert command("dsn", str(path)) == (0, f"{dsn}\n", "")
 
-    assert command("stop", str(path)).stdout == "stopped\n"
-    assert command("stop", str(path)).stdout == "not running\n"
-    done = command("dsn", str(path))
-    assert (done.returncode, done.stdout, done.stderr) == (3, "", "error: not running\n")
+    assert command("stop", str(path)) == (0, "stopped\n", "")
+    assert command("stop", str(path)) == (0, "not running\n", "")
+    assert command("dsn", str(path)) == (3, "", "error: not running\n")
 
 
-def test_stop_waits_for_the_clients(path: Path):
-    assert command("start", str(path)).returncode == 0
+def test_stop_waits_for_the_clients(path: Path, command: Command):
+    assert command("start", str(path))[0] == 0
     with embedded(path) as server:
-        assert command("stop", str(path)).stdout.startswith("still used by 1 client(s)")
+        assert command("stop", str(path))[1].startswith("still used by 1 client(s)")
         assert query(server.dsn, "SELECT 1") == [(1,)]
-    assert command("status", str(path)).returncode == 3
+    assert command("status", str(path))[0] == 3
 
 
-def test_a_failure_is_one_line_and_exit_code_1(path: Path):
-    done = command("start", str(path), "--set", "shared_buffers=banana")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: PostgreSQL ended while starting:")
-    assert "banana" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert command("start").returncode == 2
+def test_a_kept_server_that_was_stopped_is_not_kept_when_it_starts_again(
+    path: Path, command: Command
+):
+    assert command("start", str(path))[0] == 0
+    os.kill(postmaster_pid(path), signal.SIGINT)
+    wait_until(lambda: not (path / "data" / "postmaster.pid").exists())
+    with embedded(path):
+        pid = postmaster_pid(path)
+    assert not is_alive(pid)
+
+
+def test_a_failure_is_one_line_and_exit_code_1(path: Path, command: Command):
+    code, out, err = command("start", str(path), "--set", "shared_buffers=banana")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: PostgreSQL ended while starting:")
+    assert "banana" in err
+    assert err.count("\n") == 1
+    with pytest.raises(SystemExit, match="2"):
+        command("start")

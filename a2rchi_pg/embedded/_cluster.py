@@ -32,7 +32,6 @@ _log = logging.getLogger("a2rchi_pg.embedded")
 
 def ensure_cluster(layout: Layout, binaries: Binaries, account: Account) -> None:
     """Create the data directory unless it is there and of the right version."""
-    _refuse_foreign(layout)
     version_file = layout.data / "PG_VERSION"
     if not version_file.exists():
         _initialize(layout, binaries, account)
@@ -43,7 +42,8 @@ def ensure_cluster(layout: Layout, binaries: Binaries, account: Account) -> None
         )
 
 
-def _refuse_foreign(layout: Layout) -> None:
+def refuse_foreign(layout: Layout) -> None:
+    """Leave alone what is there and was not made by this package."""
     if (layout.root / "PG_VERSION").exists():
         raise EmbeddedError(
             f"{layout.root} is itself a PostgreSQL data directory; give the directory that is to "

@@ -18,6 +18,7 @@ from a2rchi_pg.embedded._cluster import (
     SUPERUSER,
     ensure_cluster,
     forget_stale_pid,
+    refuse_foreign,
     was_unclean,
     write_private,
 )
@@ -79,6 +80,7 @@ def _join(layout: Layout, options: Options, server: Postmaster, deadline: float)
 
 
 def _start(layout: Layout, options: Options, deadline: float) -> Running:
+    refuse_foreign(layout)
     found = find_binaries(options.binaries)
     account = account_for(layout)
     launcher = Launcher(layout, reachable_by(found, account), account, deadline)

@@ -1,0 +1,44 @@
+# Each command prepares what it needs; nothing has to be installed or activated first.
+
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types layers bench clean dev
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Index real documents on an embedded server and search them
+	@sh .ci/python demo
+	@$(PYTHON) examples/quickstart.py
+
+test: dev ## Run the tests (ARGS='-k name' for some of them)
+	$(PYTHON) -m pytest $(ARGS)
+
+check: lint types layers ## Everything CI could ask: lint, types, layers, tests with coverage
+	$(PYTHON) -m pytest --cov $(ARGS)
+
+format: dev ## Format the code and mend what ruff can
+	$(PYTHON) -m ruff check --fix-only .
+	$(PYTHON) -m ruff format .
+
+lint: dev ## Formatting and lint rules
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+
+types: dev ## mypy --strict and pyright
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pyright
+
+layers: dev ## The import contracts in .importlinter
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+bench: dev ## The store against bare psycopg, side by side
+	$(PYTHON) benchmarks/floor.py
+
+clean: ## Remove the environment, caches and build results
+	rm -rf .venv .cache .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	    .pytest_cache .ruff_cache build dist
+
+dev:
+	@sh .ci/python dev

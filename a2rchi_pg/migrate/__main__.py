@@ -1,0 +1,79 @@
+"""``python -m a2rchi_pg.migrate``: the command line.
+
+Exit codes: 0 done (``status``: up to date), 1 an error (on stderr), 2 wrong usage, 3 ``status``
+found migrations to apply.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from a2rchi_pg import _schema
+from a2rchi_pg.database import DSN_VARIABLE
+from a2rchi_pg.errors import A2rchiError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DONE, FAILED, PENDING = 0, 1, 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    main = argparse.ArgumentParser(prog="python -m a2rchi_pg.migrate", description=__doc__)
+    commands = main.add_subparsers(dest="command", required=True)
+    schema = commands.add_parser("schema", help="apply the schema migrations that are missing")
+    schema.add_argument("--dry-run", action="store_true", help="only say what would be applied")
+    schema.add_argument("--to", type=int, metavar="N", help="stop after migration N")
+    status = commands.add_parser("status", help="list the migrations and which are applied")
+    for command in (schema, status):
+        command.add_argument(
+            "--target",
+            metavar="DSN",
+            default=os.environ.get(DSN_VARIABLE, ""),
+            help=f"the database (default: ${DSN_VARIABLE}, then libpq's PG* variables)",
+        )
+        command.add_argument("--schema", metavar="NAME", help="the schema that holds the tables")
+    return main
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    applied = _schema.migrate(
+        arguments.target, schema=arguments.schema, to=arguments.to, dry_run=arguments.dry_run
+    )
+    verb = "would apply" if arguments.dry_run else "applied"
+    for migration in applied:
+        _say(f"{verb} {migration.name}")
+    if not applied:
+        _say("the schema is up to date")
+    return DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    rows = _schema.status(arguments.target, schema=arguments.schema)
+    for migration, applied in rows:
+        state = "pending" if applied is None else "applied"
+        by_hand = " (by hand)" if applied is not None and applied.checksum is None else ""
+        _say(f"{state}  {migration.name}{by_hand}")
+    return PENDING if any(applied is None for _, applied in rows) else DONE
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _apply(arguments) if arguments.command == "schema" else _status(arguments)
+    except A2rchiError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
+from math import ceil
 from time import monotonic
 from typing import Any
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types import TypeInfo
 
 from a2rchi_pg import _vectors
+from a2rchi_pg.errors import InvalidInput
 
 # A check costs a round trip, so only a connection that has lain idle for longer gets one; one that
 # broke in the meantime is caught by the retry instead.
@@ -38,6 +42,13 @@ class ConnectionSettings:
     pooler: bool
     prepare_threshold: int | None
     application_name: str
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        try:
+            conninfo_to_dict(self.dsn)
+        except ProgrammingError:  # its text repeats the DSN's, and with it the password
+            raise InvalidInput("the DSN is not a libpq connection string or URI") from None
 
     @property
     def conninfo(self) -> str:
@@ -48,7 +59,9 @@ class ConnectionSettings:
         """
         if self.pooler:
             return self.dsn
-        options = [str(conninfo_to_dict(self.dsn).get("options") or "")]
+        # An option we pass hides the environment's.
+        given = conninfo_to_dict(self.dsn).get("options") or os.environ.get("PGOPTIONS", "")
+        options = [str(given)]
         # pg_textsearch takes twice as long under a generic plan, and reads scores from the heap.
         options.append("-c plan_cache_mode=force_custom_plan")
         if self.schema is not None:
@@ -63,11 +76,13 @@ class ConnectionSettings:
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """Keyword arguments for ``connect``."""
+        """Keyword arguments for ``connect``; the host's own connect_timeout has precedence."""
+        given = conninfo_to_dict(self.dsn).get("connect_timeout")
         return {
             "autocommit": True,
             "application_name": self.application_name,
             "prepare_threshold": None if self.pooler else self.prepare_threshold,
+            "connect_timeout": given or os.environ.get("PGCONNECT_TIMEOUT") or ceil(self.timeout),
         }
 
     @property
@@ -77,7 +92,7 @@ class ConnectionSettings:
 
 
 def _escape_option(value: str) -> str:
-    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+    return re.sub(r"([\s\\])", r"\\\1", value)
 
 
 def configure(connection: Connection[Any]) -> None:

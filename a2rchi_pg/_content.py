@@ -19,7 +19,7 @@ import numpy as np
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 MAX_ID_BYTES = 2000  # the primary key's index takes no longer ones
 
@@ -54,6 +54,19 @@ def clean_id(value: object) -> str:
     return value
 
 
+def wanted_ids(ids: str | Iterable[str]) -> list[str]:
+    """The ids to look for, without those that no chunk can have.
+
+    Raises:
+        InvalidInput: If one isn't a string.
+    """
+    wanted = [ids] if isinstance(ids, str) else list(ids)
+    for value in wanted:
+        if not isinstance(value, str):
+            raise InvalidInput(f"ids must be strings, got {value!r}")
+    return [value for value in wanted if _UNSTORABLE.search(value) is None]
+
+
 def metadata_json(metadata: Mapping[str, Any] | None) -> str:
     """Metadata as a JSON object; dates become ISO 8601, paths and UUIDs strings.
 
@@ -64,10 +77,13 @@ def metadata_json(metadata: Mapping[str, Any] | None) -> str:
         return "{}"
     if not hasattr(metadata, "items"):
         raise InvalidInput(f"metadata must be a mapping, got {type(metadata).__name__}")
-    return json.dumps(_jsonable(dict(metadata), "metadata"), ensure_ascii=False)
+    try:
+        return json.dumps(jsonable(dict(metadata), "metadata"), ensure_ascii=False)
+    except RecursionError:
+        raise InvalidInput("metadata is nested too deeply, or holds itself") from None
 
 
-def _jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
+def jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
     match value:
         case None | bool() | int():
             return value
@@ -80,13 +96,24 @@ def _jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
         case PurePath() | UUID():
             return clean_text(str(value))
         case np.generic() | np.ndarray():
-            return _jsonable(value.tolist(), where)
+            return jsonable(_unwrapped(value), where)
         case list() | tuple():
-            return [_jsonable(each, f"{where}[{i}]") for i, each in enumerate(value)]
+            return [jsonable(each, f"{where}[{i}]") for i, each in enumerate(value)]
         case dict():
-            return {_key(k, where): _jsonable(each, f"{where}.{k}") for k, each in value.items()}
+            return {_key(k, where): jsonable(each, f"{where}.{k}") for k, each in value.items()}
         case _:
             raise InvalidInput(f"{where} can't be stored as JSON: {value!r}")
+
+
+def _unwrapped(value: np.generic | np.ndarray[Any, Any]) -> Any:
+    """A numpy value as Python's; tolist() would make a number of nanoseconds."""
+    match value:
+        case np.datetime64() if not np.isnat(value):
+            return str(value)
+        case np.floating():
+            return float(value)
+        case _:
+            return value.tolist()
 
 
 def _key(key: object, where: str) -> str:

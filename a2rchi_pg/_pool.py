@@ -99,6 +99,7 @@ class SyncPool:
             except psycopg.Error as error:
                 if not _retry.is_retryable(error, op):
                     raise translate(error) from error
+                _retry.note(op, error, attempt=1)
                 if _retry.is_lost(error):
                     self._pool.check()
             try:
@@ -174,6 +175,7 @@ class AsyncPool:
             except psycopg.Error as error:
                 if not _retry.is_retryable(error, op):
                     raise translate(error) from error
+                _retry.note(op, error, attempt=1)
                 if _retry.is_lost(error):
                     await self._pool.check()
             try:

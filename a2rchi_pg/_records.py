@@ -39,6 +39,8 @@ def records(
     """
     given = {"texts": texts, "metadatas": metadatas, "ids": ids, "vectors": vectors}
     for position, row in enumerate(_rows(given)):
+        if row.get("vectors", ()) is None:
+            raise InvalidInput(f"item {position}: its vector is None")
         yield _record(
             position, row["texts"], row.get("metadatas"), row.get("ids"), row.get("vectors")
         )

@@ -45,28 +45,33 @@ def is_retryable(error: psycopg.Error, op: Op[Any]) -> bool:
     return is_lost(error) or error.sqlstate in {_SERIALIZATION, _DEADLOCK}
 
 
+def note(op: Op[Any], error: BaseException | None, attempt: int) -> None:
+    """Log that an attempt failed and another one follows."""
+    reason = translate(error) if isinstance(error, psycopg.Error) else error
+    logger.warning(
+        "%s failed (%s), trying again",
+        op.name,
+        reason,
+        extra={
+            "op": op.name,
+            "attempt": attempt,
+            "sqlstate": getattr(error, "sqlstate", None),
+        },
+    )
+
+
 def policy(op: Op[Any]) -> dict[str, Any]:
     """Tenacity's arguments: a bounded number of whole transactions, with jittered pauses."""
 
     def log(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        reason = translate(error) if isinstance(error, psycopg.Error) else error
-        logger.warning(
-            "%s failed (%s), trying again",
-            op.name,
-            reason,
-            extra={
-                "op": op.name,
-                "attempt": state.attempt_number,
-                "sqlstate": getattr(error, "sqlstate", None),
-            },
-        )
+        # The first attempt of all was made, and noted, without tenacity.
+        note(op, state.outcome.exception() if state.outcome else None, state.attempt_number + 1)
 
     return {
         "retry": retry_if_exception(
             lambda error: isinstance(error, psycopg.Error) and is_retryable(error, op)
         ),
-        "stop": stop_after_attempt(ATTEMPTS),
+        "stop": stop_after_attempt(ATTEMPTS - 1),
         "wait": wait_random_exponential(multiplier=0.05, max=2.0),
         "before_sleep": log,
         "reraise": True,

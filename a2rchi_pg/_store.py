@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from a2rchi_pg import _chunks, _search
 from a2rchi_pg._chunks import Batch
-from a2rchi_pg._content import clean_text
+from a2rchi_pg._content import clean_text, wanted_ids
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
 from a2rchi_pg._scores import diversify
@@ -71,11 +73,11 @@ def search_options(
     return SearchOptions(condition=compile_filter(filter), ef_search=ef_search)
 
 
-def check_k(k: int, name: str = "k") -> int:
+def check_k(k: object, name: str = "k") -> int:
     """``k``, which must be a whole number of at least 0."""
-    if k < 0 or k != int(k):
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 0:
         raise InvalidInput(f"{name} must be a whole number of at least 0, got {k!r}")
-    return k
+    return int(k)
 
 
 class Store:
@@ -165,7 +167,8 @@ class Store:
 
     def delete(self, ids: Sequence[str]) -> Flow[int]:
         """Delete chunks by id; how many there were."""
-        return (yield from self._query(lambda c: _chunks.delete_by_ids(c, ids))) or 0
+        wanted = wanted_ids(ids)
+        return (yield from self._query(lambda c: _chunks.delete_by_ids(c, wanted))) or 0
 
     def delete_where(self, filter: Mapping[str, Any]) -> Flow[int]:  # noqa: A002 - LangChain's name
         """Delete every chunk that meets the filter; how many there were."""
@@ -176,9 +179,10 @@ class Store:
 
     def get(self, ids: Sequence[str]) -> Flow[list[tuple[str, str, dict[str, Any]]]]:
         """The chunks with these ids, in the order of the ids; missing ones are left out."""
-        rows = (yield from self._query(lambda c: _chunks.get_by_ids(c, ids))) or []
+        wanted = wanted_ids(ids)
+        rows = (yield from self._query(lambda c: _chunks.get_by_ids(c, wanted))) or []
         found = {row[0]: row for row in rows}
-        return [found[id_] for id_ in dict.fromkeys(ids) if id_ in found]
+        return [found[id_] for id_ in dict.fromkeys(wanted) if id_ in found]
 
     def count(self, filter: Mapping[str, Any] | None) -> Flow[int]:  # noqa: A002 - LangChain's name
         """How many chunks meet the filter."""

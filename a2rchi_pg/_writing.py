@@ -252,7 +252,7 @@ class WritableStore(VectorStore):
 
     def _delete(self, ids: Sequence[str] | None, filter: Filter) -> Flow[int]:  # noqa: A002
         if ids is not None and filter is None:
-            return self._store.delete([ids] if isinstance(ids, str) else ids)
+            return self._store.delete(ids)
         if ids is None and filter is not None:
             return self._store.delete_where(filter)
         raise InvalidInput("say what to delete: either ids=[…] or filter={…} ({} for everything)")

@@ -59,7 +59,7 @@ class Database:
         schema: The schema that holds the tables; None leaves ``search_path`` to the server.
         min_size: Connections kept open.
         max_size: Connections at most.
-        timeout: Seconds to wait for a free connection before ``Unavailable``.
+        timeout: Seconds to wait for a free connection, or for a new one, before ``Unavailable``.
         prepare_threshold: Executions after which a statement is prepared; None never prepares.
         pooler: True behind a pooler in transaction mode (PgBouncer, Supavisor): neither prepared
             statements nor session state are used.
@@ -95,6 +95,7 @@ class Database:
                 pooler=pooler,
                 prepare_threshold=prepare_threshold,
                 application_name=application_name,
+                timeout=timeout,
             )
 
         self._settings = settings(os.environ.get(DSN_VARIABLE, "") if dsn is None else dsn)

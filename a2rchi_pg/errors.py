@@ -23,6 +23,7 @@ Messages never hold SQL text, parameters or secrets; psycopg's error is kept as 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -142,6 +143,8 @@ _BY_STATE: dict[str, type[DatabaseError]] = {
     "25006": Unavailable,
     "55P03": Conflict,
 }
+# Of these the server quotes what it was given; elsewhere it quotes names of tables and columns.
+_QUOTES_INPUT = ("22", "42601")
 
 
 def translate(error: psycopg.Error) -> DatabaseError:
@@ -156,7 +159,10 @@ def translate(error: psycopg.Error) -> DatabaseError:
         lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return (Unavailable if lost else DatabaseError)(_first_line(error))
     kind = _BY_STATE.get(state) or _BY_CLASS.get(state[:2], DatabaseError)
-    return kind(error.diag.message_primary or _first_line(error), sqlstate=state)
+    message = error.diag.message_primary or _first_line(error)
+    if state.startswith(_QUOTES_INPUT):
+        message = re.sub(r'".*"', '"…"', message, flags=re.DOTALL)
+    return kind(message, sqlstate=state)
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -41,6 +41,23 @@ COMMENT ON TABLE document_chunks IS
 CREATE INDEX document_chunks_document ON document_chunks (document_id, chunk_index);
 CREATE INDEX document_chunks_metadata ON document_chunks USING gin (metadata jsonb_path_ops);
 
+-- What a metadata value says about time: NULL unless it is a string that starts like ISO 8601, so
+-- that 'now' or 'tomorrow' can't make it anything but immutable. Times without a zone are UTC.
+CREATE FUNCTION metadata_timestamp(value jsonb) RETURNS timestamptz
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET timezone = 'UTC'
+AS $$
+BEGIN
+    IF jsonb_typeof(value) = 'string' AND value #>> '{}' ~ '^\d{4}-\d{2}-\d{2}'
+            AND pg_input_is_valid(value #>> '{}', 'timestamptz') THEN
+        RETURN (value #>> '{}')::timestamptz;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION metadata_timestamp(jsonb) IS
+    'The time a metadata value holds, or NULL where it holds none.';
+
 CREATE TABLE indexed_documents (
     collection_id         integer NOT NULL REFERENCES collections ON DELETE CASCADE,
     document_id           bigint NOT NULL REFERENCES documents ON DELETE CASCADE,

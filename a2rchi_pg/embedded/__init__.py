@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from a2rchi_pg.embedded._client import enter, leave
-from a2rchi_pg.embedded._locks import Layout, is_free
+from a2rchi_pg.embedded._locks import Layout
+from a2rchi_pg.embedded._process import find_postmaster
 from a2rchi_pg.embedded._server import Options, Running
 from a2rchi_pg.errors import EmbeddedError
 
@@ -89,7 +90,7 @@ class EmbeddedPostgres:
         """
         with self._mutex:
             self._started()
-            if not is_free(self._layout.lock("server")):
+            if find_postmaster(self._layout.data) is not None:
                 return False
             self._enter()
             return True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _STOPPED = 3
 _EXIT_CODES = """\
 exit codes:
-  0  done; for status and dsn: it runs
+  0  done; for status and dsn: it runs (or, for status, is starting)
   1  it failed, and one line on stderr says why
   2  the command line can't be understood
   3  status, dsn: it does not run
@@ -117,7 +117,7 @@ def _status(chosen: argparse.Namespace) -> int:
         _say("stopped")
         return _STOPPED
     clients = "unknown" if status.clients is None else status.clients
-    _say("running")
+    _say("running" if status.ready else "starting")
     _say(f"pid      {status.pid}")
     _say(f"version  {status.version}")
     _say(f"clients  {clients}{' (and kept until stop)' if status.kept else ''}")
@@ -126,7 +126,7 @@ def _status(chosen: argparse.Namespace) -> int:
 
 def _dsn(chosen: argparse.Namespace) -> int:
     status = inspect(chosen.path)
-    if status is None:
+    if status is None or not status.ready:
         print("error: not running", file=sys.stderr)  # noqa: T201 -- a command line speaks
         return _STOPPED
     return _say(status.dsn)

@@ -49,6 +49,11 @@ class Layout:
         return self.root / "keep"
 
     @property
+    def opened(self) -> Path:
+        """Names the run that was made ready for clients."""
+        return self.root / "opened"
+
+    @property
     def repair(self) -> Path:
         """Stands from a crash until its repair is complete."""
         return self.root / "repair"

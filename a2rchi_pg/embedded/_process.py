@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2rchi_pg.embedded._locks import acquire, acquire_by, opened
+from a2rchi_pg.embedded._locks import acquire, acquire_by, opened, save
 
 if TYPE_CHECKING:
     from a2rchi_pg.embedded._locks import Layout
@@ -70,6 +70,21 @@ def find_postmaster(data: Path) -> Postmaster | None:
     return Postmaster(int(pid), int(started), int(port), socket_dir, bool(listen), status.strip())
 
 
+def mark_open(layout: Layout, server: Postmaster) -> None:
+    """Say that this run is ready for clients."""
+    save(layout.opened, server.run_id)
+
+
+def is_open(layout: Layout, server: Postmaster) -> bool:
+    """Whether this run was made ready; a first client may have been killed before it was."""
+    return names_run(layout.opened, server)
+
+
+def names_run(mark: Path, server: Postmaster) -> bool:
+    """Whether a file names this very run of the server."""
+    return mark.exists() and mark.read_text() == server.run_id
+
+
 def is_server(pid: int, data: Path) -> bool:
     """Whether this pid is a live postgres process of this data directory."""
     if not PROC:
@@ -110,32 +125,44 @@ def end_server(layout: Layout) -> bool:
         if acquire(fd):
             return True
         server = find_postmaster(layout.data)
-        ended = any(_end_by(step, layout.data, fd) for step in (_FAST, _IMMEDIATE, _KILL))
+        ended = any(_end_by(step, layout, fd) for step in (_FAST, _IMMEDIATE, _KILL))
     if ended and server is not None:
         _remove_if_empty(Path(server.socket_dir))
     return ended
 
 
-def _end_by(step: signal.Signals, data: Path, server: int) -> bool:
-    patience = _PATIENCE[step] if _signal(data, step) else _GRACE
-    return acquire_by(server, time.monotonic() + patience)
+def _end_by(step: signal.Signals, layout: Layout, server: int) -> bool:
+    pids = _holders(layout.lock("server")) if step is _KILL else _postmaster(layout.data)
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            os.kill(pid, step)
+    return acquire_by(server, time.monotonic() + (_PATIENCE[step] if pids else _GRACE))
+
+
+def _postmaster(data: Path) -> list[int]:
+    pid = recorded_pid(data)
+    return [pid] if pid is not None and is_server(pid, data) else []
+
+
+def _holders(lock: Path) -> list[int]:
+    """Whatever inherited the lock: children that outlive their postmaster, an initdb."""
+    if not PROC:
+        return []
+    inode = lock.stat()
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [pid for pid in pids if _holds(pid, inode)]
+
+
+def _holds(pid: int, inode: os.stat_result) -> bool:
+    process = Path(f"/proc/{pid}")
+    with suppress(OSError):  # not ours to look at, or gone
+        for fd in (process / "fd").iterdir():
+            same = os.path.samestat(fd.stat(), inode)
+            if same and "WRITE" in (process / "fdinfo" / fd.name).read_text():
+                return True
+    return False
 
 
 def _remove_if_empty(directory: Path) -> None:
     with suppress(OSError):  # not empty, or gone: either is fine
         directory.rmdir()
-
-
-def _signal(data: Path, number: signal.Signals) -> bool:
-    """Signal the postmaster; by force, also the children that a dead one left behind."""
-    pid = recorded_pid(data)
-    targets = [pid] if pid is not None and is_server(pid, data) else []
-    if number is _KILL and PROC:
-        everyone = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        targets = [pid for pid in everyone if is_server(pid, data)]
-    for target in targets:
-        try:
-            os.kill(target, number)
-        except ProcessLookupError:  # it ended meanwhile
-            continue
-    return bool(targets)

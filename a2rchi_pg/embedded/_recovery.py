@@ -1,16 +1,24 @@
-"""What a database needs before anyone connects: after a crash, and after an upgrade.
+"""What a database needs before anyone uses it: after a crash, an upgrade, or any restart.
 
-pg_textsearch before 1.3 loses its memtable in a crash: reads then fail and the next INSERT
-hangs for good. REINDEX, done before any INSERT, restores everything. Newer libraries want the
-extension's SQL brought up to them, and an index written before 1.3 read anew.
+pg_textsearch before 1.3 does not survive a restart by itself. What was inserted since an index
+was built is in its memtable, and
 
-Both are done on a server that listens under another port number in the private socket
-directory, so that a client which merely reconnects can't come in between.
+- after a crash, reads fail and the next INSERT hangs for good;
+- after a clean stop, the index has forgotten how many rows it holds, and searches miss rows;
+  spilling the memtable before does not help, it makes rows come twice.
+
+REINDEX mends both. Newer libraries want the extension's SQL brought up to them, and an index
+written before 1.3 read anew.
+
+After a crash or an upgrade this is done on a server that listens under another port number in
+the private socket directory, so that a client which merely reconnects can't come in between.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -20,6 +28,7 @@ from a2rchi_pg.embedded._binaries import CRASH_SAFE, version_tuple
 from a2rchi_pg.errors import EmbeddedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import LiteralString
 
     from a2rchi_pg.embedded._binaries import Binaries
@@ -51,6 +60,7 @@ _BM25_INDEXES: LiteralString = """
     WHERE e.extname = 'pg_textsearch' AND c.relkind = 'i' AND c.relpersistence <> 't'
     ORDER BY 1, 2
 """
+_SUMMARY: LiteralString = "SELECT bm25_summarize_index(%s)"
 
 
 def repair_needed(layout: Layout, binaries: Binaries, *, unclean: bool) -> bool:
@@ -65,15 +75,34 @@ def _upgraded(layout: Layout, binaries: Binaries) -> bool:
 
 def repair(maintenance: Connection, *, crashed: bool) -> None:
     """Update the extensions and rebuild the bm25 indexes that need it, in every database."""
-    dsn = maintenance.info.dsn
+    with _explained("the repair after a crash or an upgrade failed"):
+        for name, connection in _databases(maintenance):
+            _repair_database(connection, name, crashed=crashed)
+
+
+def refresh(maintenance: Connection) -> None:
+    """After a clean restart: rebuild the bm25 indexes that had rows in their memtable."""
+    with _explained("rebuilding the bm25 indexes after a restart failed"):
+        for name, connection in _databases(maintenance):
+            for index in connection.execute(_BM25_INDEXES).fetchall():
+                if _has_memtable(connection, index):
+                    _reindex(connection, name, index)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
     try:
-        for (name,) in maintenance.execute(_DATABASES).fetchall():
-            with psycopg.connect(
-                dsn, dbname=name, options=_UNHINDERED, autocommit=True
-            ) as connection:
-                _repair_database(connection, name, crashed=crashed)
+        yield
     except psycopg.Error as error:
-        raise EmbeddedError(f"the repair after a crash or an upgrade failed: {error}") from error
+        raise EmbeddedError(f"{what}: {error}") from error
+
+
+def _databases(maintenance: Connection) -> Iterator[tuple[str, Connection]]:
+    for (name,) in maintenance.execute(_DATABASES).fetchall():
+        with psycopg.connect(
+            maintenance.info.dsn, dbname=name, options=_UNHINDERED, autocommit=True
+        ) as connection:
+            yield name, connection
 
 
 def _repair_database(connection: Connection, database: str, *, crashed: bool) -> None:
@@ -87,11 +116,17 @@ def _repair_database(connection: Connection, database: str, *, crashed: bool) ->
             _log.warning("%s: no way from %s %s to %s", database, name, installed, available)
         fragile = name == "pg_textsearch" and version_tuple(installed) < CRASH_SAFE
         if fragile and (crashed or updated):
-            _reindex(connection, database)
+            for index in connection.execute(_BM25_INDEXES).fetchall():
+                _reindex(connection, database, index)
 
 
-def _reindex(connection: Connection, database: str) -> None:
-    for schema, index in connection.execute(_BM25_INDEXES).fetchall():
-        _log.warning("%s: rebuilding the bm25 index %s.%s", database, schema, index)
-        rebuild = sql.SQL("REINDEX INDEX {}").format(sql.Identifier(schema, index))
-        connection.execute(rebuild)
+def _has_memtable(connection: Connection, index: tuple[str, ...]) -> bool:
+    name = sql.Identifier(*index).as_string()
+    (summary,) = connection.execute(_SUMMARY, (name,)).fetchone() or ("",)
+    found = re.search(r"Recovery Pages:.*?docids: (\d+)", summary, re.DOTALL)
+    return found is None or found.group(1) != "0"
+
+
+def _reindex(connection: Connection, database: str, index: tuple[str, ...]) -> None:
+    _log.info("%s: rebuilding the bm25 index %s", database, ".".join(index))
+    connection.execute(sql.SQL("REINDEX INDEX {}").format(sql.Identifier(*index)))

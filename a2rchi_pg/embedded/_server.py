@@ -24,8 +24,8 @@ from a2rchi_pg.embedded._cluster import (
 )
 from a2rchi_pg.embedded._launch import MAINTENANCE, Launcher, connect, end, socket_dsn
 from a2rchi_pg.embedded._locks import Layout, is_free, save
-from a2rchi_pg.embedded._process import Postmaster, find_postmaster
-from a2rchi_pg.embedded._recovery import REPAIR_PORT, repair, repair_needed
+from a2rchi_pg.embedded._process import Postmaster, find_postmaster, is_open, mark_open
+from a2rchi_pg.embedded._recovery import REPAIR_PORT, refresh, repair, repair_needed
 from a2rchi_pg.errors import EmbeddedError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def serve(layout: Layout, options: Options, deadline: float) -> Running:
     """The running server of this directory, started if there is none."""
     if not is_free(layout.lock("server")):
         server = find_postmaster(layout.data)
-        if server and server.port != REPAIR_PORT and server.status != "stopping":
+        if server and server.status != "stopping" and is_open(layout, server):
             return _join(layout, options, server, deadline)
         end(layout)
     return _start(layout, options, deadline)
@@ -76,7 +76,7 @@ def _join(layout: Layout, options: Options, server: Postmaster, deadline: float)
         )
     dsn = socket_dsn(server.socket_dir, server.port, MAINTENANCE)
     with connect(layout, dsn, deadline, log_from=0) as connection:
-        return _running(layout, connection, unclean=False)
+        return _running(layout, server, connection, unclean=False)
 
 
 def _start(layout: Layout, options: Options, deadline: float) -> Running:
@@ -133,17 +133,21 @@ def _open(launcher: Launcher, *, tcp: bool, unclean: bool) -> Running:
     layout = launcher.layout
     port, listen = (_tcp_port(layout), _LOCALHOST) if tcp else (_PORT, "")
     with launcher.launch(port, listen=listen) as connection:
-        return _running(layout, connection, unclean=unclean)
+        server = find_postmaster(layout.data)
+        if server is None:
+            raise EmbeddedError(f"the server of {layout.root} ended as soon as it had started")
+        _ensure_database(connection)
+        if tcp:
+            _ensure_password(layout, connection)
+        if not launcher.binaries.crash_safe():
+            refresh(connection)
+        mark_open(layout, server)
+        return _running(layout, server, connection, unclean=unclean)
 
 
-def _running(layout: Layout, connection: Connection, *, unclean: bool) -> Running:
-    """Complete what a first client may have been killed before it had done."""
-    server = find_postmaster(layout.data)
-    if server is None:
-        raise EmbeddedError(f"the server of {layout.root} ended as soon as it had started")
-    _ensure_database(connection)
-    if server.listens:
-        _ensure_password(layout, connection)
+def _running(
+    layout: Layout, server: Postmaster, connection: Connection, *, unclean: bool
+) -> Running:
     return Running(
         dsn=socket_dsn(server.socket_dir, server.port, DATABASE),
         tcp_dsn=_tcp_dsn(layout, server.port) if server.listens else None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from a2rchi_pg.embedded._launch import socket_dsn
-from a2rchi_pg.embedded._process import find_postmaster
+from a2rchi_pg.embedded._process import find_postmaster, is_open
 from a2rchi_pg.embedded._server import DATABASE
 from a2rchi_pg.embedded._watch import is_kept
 
@@ -23,6 +23,7 @@ _LOCKS = Path("/proc/locks")
 class Status:
     """A running server."""
 
+    ready: bool
     pid: int
     version: str
     clients: int | None
@@ -37,6 +38,7 @@ def inspect(layout: Layout) -> Status | None:
         return None
     dsn = socket_dsn(server.socket_dir, server.port, DATABASE)
     return Status(
+        ready=is_open(layout, server),
         pid=server.pid,
         version=_version(dsn),
         clients=_count_clients(layout),

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from a2rchi_pg.embedded._locks import Layout, is_same_file, is_unused, opened
-from a2rchi_pg.embedded._process import end_server, find_postmaster
+from a2rchi_pg.embedded._process import end_server, find_postmaster, names_run
 
 
 def watch_until_unused(root: str, watch: int) -> None:
@@ -63,7 +63,4 @@ def stop_if_unused(layout: Layout) -> bool:
 def is_kept(layout: Layout) -> bool:
     """Whether ``start`` on the command line asked for this very run to outlive its clients."""
     server = find_postmaster(layout.data)
-    try:
-        return server is not None and layout.keep.read_text() == server.run_id
-    except FileNotFoundError:
-        return False
+    return server is not None and names_run(layout.keep, server)

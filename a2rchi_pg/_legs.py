@@ -1,0 +1,322 @@
+"""The two legs of search as SQL: the nearest chunks, and those that hold the words.
+
+A condition is met in one of two ways, and the statement itself decides which: from some rows picked
+evenly over the table it estimates how many meet the condition. Where many do, the vector (or BM25)
+index is scanned in order and the others are passed over; where few do, exactly those are fetched by
+the condition's own index and ranked, which is then both faster and exact. An index scan that ends
+before it has found enough gives way to the exact form as well: k means k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from a2rchi_pg._filters import EVERYTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from a2rchi_pg.collections import Collection, Metric
+
+PAGE_BYTES = 8192
+SAMPLE_ROWS = 128
+SAMPLE_HITS = 3  # fewer say no more than "few"
+# Ranking a row exactly takes ~2 µs. Scanning the vector index takes ~130 µs for each row wanted,
+# over the share of rows that meet the condition. The two break even at share² · rows = 66.
+BREAK_EVEN = 66
+PATIENCE = 2  # times the rows an index scan should have to see by the sample's share
+OVERFETCH = 40  # least rows asked of a filtered index scan, whose order is only nearly right
+BIT_OVERSAMPLING = 8
+FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
+SMALL_PAGES_PER_ROW = 8  # see _BM25
+
+OPERATORS: dict[Metric, str] = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A subquery, and the named ones that have to stand before it."""
+
+    body: sql.Composed
+    before: Mapping[str, sql.Composed] = field(default_factory=dict)
+
+
+def nearest(collection: Collection, condition: str, k: int) -> Leg:
+    """At least the ``k`` nearest chunks, with their exact ``distance``, unordered."""
+    if not collection.vector_index:
+        return Leg(body=_exact(collection, condition, k))
+    if condition == EVERYTHING.sql:
+        return Leg(
+            body=_reranked(collection, _scan(collection, "true", indexed_rows(collection, k)))
+        )
+    rows = indexed_rows(collection, max(OVERFETCH, 2 * k))
+    return Leg(
+        before={
+            "sampled": _sampled(collection, condition, rows),
+            "near": _scan(
+                collection,
+                _both("(SELECT wide FROM sampled)", _opaque(condition)),
+                rows,
+                patience="(SELECT patience FROM sampled)",
+            ),
+            "enough": composed(
+                "SELECT count(*) = {count} AS yes FROM near", collection, count=rows
+            ),
+            "eligible": _eligible(collection, _both("(SELECT NOT yes FROM enough)", condition)),
+        },
+        body=composed(
+            "{reranked} WHERE (SELECT yes FROM enough) UNION ALL ({exact})",
+            collection,
+            reranked=_reranked(collection, _plain("TABLE near")),
+            exact=_exact(collection, _ELIGIBLE, k),
+        ),
+    )
+
+
+def matching(collection: Collection, condition: str, count: int) -> Leg:
+    """At most the ``count`` best lexical matches with their ``score``, higher is better."""
+    if collection.lexical == "fts":
+        words = composed(_ANY_WORD, collection)
+        return Leg(body=composed(_FULL_TEXT, collection, condition, count, words=words))
+    if condition == EVERYTHING.sql:
+        return Leg(body=_bm25(collection, "true", count))
+    narrow = "(SELECT narrow FROM sampled)"
+    return Leg(
+        before={
+            "sampled": _sampled(collection, condition, 0),
+            "eligible": _eligible(collection, _both(narrow, condition), FEW_ROWS + 1),
+            "few": composed(_FEW, collection, narrow, FEW_ROWS),
+        },
+        body=composed(
+            "({indexed}) UNION ALL ({scored})",
+            collection,
+            indexed=_bm25(
+                collection, _both("(SELECT NOT yes FROM few)", _opaque(condition)), count
+            ),
+            scored=composed(_SCORED, collection, _ELIGIBLE, count, query=_plain(_QUERY)),
+        ),
+    )
+
+
+def indexed_rows(collection: Collection, k: int) -> int:
+    """How many rows the vector index is asked for: more where it knows distances only roughly."""
+    return k * BIT_OVERSAMPLING if collection.element == "bit" else k
+
+
+def _opaque(condition: str) -> str:
+    """The condition in a form that no index but the one being scanned can answer."""
+    return f"CASE WHEN {condition} THEN true ELSE false END"
+
+
+def _both(gate: str, condition: str) -> str:
+    return f"{gate} AND {condition}"
+
+
+_EXACT = """
+    SELECT id, content, metadata, embedding, embedding {operator} %(vector)s AS distance
+    FROM {partition}
+    WHERE {condition}
+    ORDER BY distance, id
+    LIMIT {count}
+"""
+
+
+def _exact(collection: Collection, condition: str, k: int) -> sql.Composed:
+    return composed(_EXACT, collection, condition, k)
+
+
+def _reranked(collection: Collection, candidates: sql.Composed) -> sql.Composed:
+    """Candidates of the index, which may know bits or halves, with their exact distances."""
+    return composed(
+        "SELECT id, content, metadata, embedding, embedding {operator} %(vector)s AS distance "
+        "FROM ({candidates}) AS candidate",
+        collection,
+        candidates=candidates,
+    )
+
+
+_ELIGIBLE = "ctid = ANY (ARRAY(SELECT address FROM eligible))"
+
+
+def _eligible(collection: Collection, condition: str, most: int | None = None) -> sql.Composed:
+    """The addresses of the rows that meet the condition, found once for both legs."""
+    template = "SELECT ctid AS address FROM {partition} WHERE {condition} LIMIT {most}"
+    return composed(template, collection, condition, most=sql.Literal(most))
+
+
+def _scan(
+    collection: Collection, condition: str, rows: int, patience: str = "'2147483647'"
+) -> sql.Composed:
+    """The first rows in the vector index's own order that meet the condition."""
+    bits = collection.element == "bit"
+    return composed(
+        """
+        SELECT id, content, metadata, embedding
+        FROM {partition}
+        WHERE {condition}
+        ORDER BY {key} {key_operator} (SELECT {probe} FROM {settings})
+        LIMIT {count}
+        """,
+        collection,
+        condition,
+        rows,
+        key=_stored(collection, "embedding"),
+        key_operator=sql.SQL("<~>" if bits else OPERATORS[collection.metric]),
+        probe=_stored(collection, "%(vector)s"),
+        settings=_SETTINGS[collection.index].format(patience=sql.SQL(patience)),
+    )
+
+
+def _stored(collection: Collection, vector: str) -> sql.Composed:
+    """A vector as the collection's index stores it: the very expression the index is on."""
+    if collection.element == "bit":
+        template = "binary_quantize({vector})::bit({dimensions})"
+    else:
+        template = "{vector}::{element}({dimensions})"
+    return composed(
+        template, collection, vector=sql.SQL(vector), element=sql.SQL(collection.element)
+    )
+
+
+# An iterative scan goes on until enough rows pass the WHERE clause, or it has seen as many as
+# patience allows.
+_SETTINGS = {
+    "hnsw": sql.SQL(
+        """
+        set_config('hnsw.ef_search', %(effort)s, true) AS ef_search,
+        set_config('hnsw.iterative_scan', 'relaxed_order', true) AS iterative_scan,
+        set_config('hnsw.max_scan_tuples', {patience}, true) AS max_scan_tuples
+        """
+    ),
+    "ivfflat": sql.SQL(
+        """
+        set_config('ivfflat.probes', %(effort)s, true) AS probes,
+        set_config('ivfflat.iterative_scan', 'relaxed_order', true) AS iterative_scan
+        """
+    ),
+}
+
+
+def _sampled(collection: Collection, condition: str, rows: int) -> sql.Composed:
+    """How much of the table meets the condition, by a sample, and what follows from that.
+
+    ``wide``: scanning the vector index is the faster way, unless what meets the condition lies far
+    from the query; ``patience`` says after how many rows it has proved to. ``narrow``: too few to
+    count. Rows are picked by address, evenly over the table's pages. Their number is the
+    statistics', or before the first ANALYZE what fits on the pages at a typical length of text.
+    """
+    row_bytes = 4 * collection.dimensions + 800
+    return composed(
+        """
+        SELECT met < {hits} AS narrow,
+            ({patience} * {rows}::bigint * seen / greatest(met, 1))::text AS patience,
+            met >= {hits} AND met::float8 ^ 2 * (
+                SELECT CASE WHEN reltuples > 0 THEN reltuples
+                            ELSE pg_relation_size(oid) / {page_bytes} * {page_rows} END
+                FROM pg_class
+                WHERE oid = {partition_name}::regclass
+            ) > {break_even} * seen::float8 ^ 2 AS wide
+        FROM (
+            SELECT count(*) AS seen, count(*) FILTER (WHERE {condition}) AS met
+            FROM {partition}
+            WHERE ctid = ANY (ARRAY(
+                SELECT format('(%%s,%%s)', i * pages / {count}, 1 + i %% 2)::tid
+                FROM generate_series(0, {count} - 1) AS i,
+                    (SELECT pg_relation_size({partition_name}) / {page_bytes} AS pages) AS size
+            ))
+        ) AS sample
+        """,
+        collection,
+        condition,
+        SAMPLE_ROWS,
+        rows=sql.Literal(rows),
+        patience=sql.Literal(PATIENCE),
+        hits=sql.Literal(SAMPLE_HITS),
+        break_even=sql.Literal(BREAK_EVEN),
+        page_bytes=sql.Literal(PAGE_BYTES),
+        page_rows=sql.Literal(max(1, PAGE_BYTES // row_bytes)),
+    )
+
+
+_QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
+
+# On an index scan the score of the current row is at hand, and only matching rows come back. A
+# sequential scan, which the planner prefers while the table is small, returns every row and leaves
+# the current score unset: there the score must be computed and rows without a match be dropped.
+# Computing it takes ~80 µs a row, so it is kept off the index path: {small} bytes is well above the
+# size at which a sequential scan can win.
+_BM25 = """
+    SELECT id, content, metadata,
+           CASE WHEN {indexed} THEN -bm25_get_current_score()
+                ELSE -(content <@> {query}) END AS score
+    FROM {partition}
+    WHERE {condition} AND ({indexed} OR content <@> {query} < 0)
+    ORDER BY content <@> {query}
+    LIMIT {count}
+"""
+
+
+def _bm25(collection: Collection, condition: str, count: int) -> sql.Composed:
+    small = sql.Literal(SMALL_PAGES_PER_ROW * PAGE_BYTES * count)
+    indexed = composed(
+        "(SELECT pg_relation_size({partition_name}) > {small})", collection, small=small
+    )
+    return composed(_BM25, collection, condition, count, query=_plain(_QUERY), indexed=indexed)
+
+
+_FEW = "SELECT {condition} AND count(*) <= {count} AS yes FROM eligible"
+
+# Not ordered by the operator itself: that would invite the planner to scan the BM25 index.
+_SCORED = """
+    SELECT id, content, metadata, score
+    FROM (
+        SELECT id, content, metadata, -(content <@> {query}) AS score
+        FROM {partition}
+        WHERE (SELECT yes FROM few) AND {condition}
+        OFFSET 0
+    ) AS scored
+    WHERE score > 0
+    ORDER BY score DESC, id
+    LIMIT {count}
+"""
+
+# Words are ORed: no document holds all the words of a question.
+_FULL_TEXT = """
+    SELECT id, content, metadata,
+           ts_rank(to_tsvector({text_config}, content), {words}, 1) AS score
+    FROM {partition}
+    WHERE {condition} AND to_tsvector({text_config}, content) @@ {words}
+    ORDER BY score DESC, id
+    LIMIT {count}
+"""
+_ANY_WORD = (
+    "(SELECT replace(plainto_tsquery({text_config}, %(query)s)::text, ' & ', ' | ')::tsquery)"
+)
+
+
+def composed(
+    template: str,
+    collection: Collection,
+    condition: str = "true",
+    count: int = 0,
+    **parts: sql.Composable,
+) -> sql.Composed:
+    """``template`` with the collection's own names filled in, each quoted for what it is."""
+    return sql.SQL(template).format(
+        partition=sql.Identifier(collection.partition),
+        partition_name=sql.Literal(collection.partition),
+        collection_id=sql.Literal(collection.id),
+        dimensions=sql.Literal(collection.dimensions),
+        text_config=sql.Composed([sql.Literal(collection.text_config), sql.SQL("::regconfig")]),
+        operator=sql.SQL(OPERATORS[collection.metric]),
+        condition=sql.SQL(condition),
+        count=sql.Literal(count),
+        **parts,
+    )
+
+
+def _plain(text: str) -> sql.Composed:
+    return sql.Composed([sql.SQL(text)])

@@ -1,0 +1,146 @@
+"""Lists are stored whole or not at all, generators batch by batch, by many writers at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+
+from a2rchi_pg import Collections, InvalidInput, PartialWrite
+from tests.plugins.stores import CountingRunner, Twin, WordModel, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from a2rchi_pg import Database, PostgresVectorStore
+    from tests.plugins.stores import NewStore
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_a_list_with_a_bad_700th_item_stores_and_embeds_nothing(twin: Twin, model: WordModel):
+    metadatas: list[dict[str, Any]] = [{}] * 699 + [{"bad": float("nan")}] + [{}] * 10
+    with pytest.raises(InvalidInput, match=r"item 699: metadata\.bad"):
+        await twin.add_texts(["text"] * 710, metadatas)
+    assert await twin.count() == 0
+    assert model.asked == []
+
+
+async def test_a_list_is_stored_whole_or_not_at_all(twin: Twin):
+    await twin.add_texts(["there before"])
+    vectors = [np.ones(64)] * 699 + [np.ones(63)]
+    with pytest.raises(InvalidInput, match=r"lengths \[63, 64\]"):
+        await twin.add_embeddings(["text"] * 700, vectors)
+    assert await twin.count() == 1
+
+
+async def test_generators_are_stored_lp2(twin: Twin):
+    added = await twin.add_texts(f"text {n}" for n in range(3))
+    assert len(added) == 3
+    assert await twin.count() == 3
+    named = await twin.add_documents(Document(id=str(n), page_content="x") for n in range(2))
+    assert named == ["0", "1"]
+
+
+async def test_columns_may_all_be_generators(twin: Twin):
+    await twin.add_texts(
+        (f"text {n}" for n in range(3)),
+        ({"n": n} for n in range(3)),
+        ids=(str(n) for n in range(3)),
+        batch_size=2,
+    )
+    assert [row[:3] for row in rows(twin.target)] == [
+        (str(n), f"text {n}", {"n": n}) for n in range(3)
+    ]
+
+
+async def test_a_generator_is_read_embedded_and_stored_batch_by_batch(twin: Twin, model: WordModel):
+    read_ahead = []
+
+    def source() -> Iterator[str]:
+        for n in range(25):
+            read_ahead.append(n - len(rows(twin.target)))
+            yield f"text {n}"
+
+    await twin.add_texts(source(), batch_size=10)
+    assert [len(texts) for texts in model.asked] == [10, 10, 5]
+    assert max(read_ahead) == 9
+
+
+async def test_a_stream_that_stops_says_which_ids_are_in(twin: Twin):
+    def source() -> Iterator[str]:
+        for n in range(25):
+            yield f"text {n}"
+        raise RuntimeError("the disk is gone")
+
+    with pytest.raises(PartialWrite, match="20 texts were stored: the disk is gone") as caught:
+        await twin.add_texts(source(), ids=(f"{n:02}" for n in count()), batch_size=10)
+    assert caught.value.ids == [f"{n:02}" for n in range(20)]
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert [row.id for row in rows(twin.target)] == caught.value.ids
+
+
+async def test_a_stream_that_stops_before_its_first_batch_raises_what_stopped_it(twin: Twin):
+    with pytest.raises(InvalidInput, match="item 1"):
+        await twin.add_texts(text for text in ["good", 3])  # type: ignore[misc]
+    assert await twin.count() == 0
+
+
+async def test_an_id_that_comes_again_later_in_a_stream_wins(twin: Twin):
+    await twin.add_texts((f"text {n}" for n in range(4)), ids=iter("abca"), batch_size=2)
+    assert [row[:2] for row in rows(twin.target)] == [
+        ("a", "text 3"),
+        ("b", "text 1"),
+        ("c", "text 2"),
+    ]
+
+
+async def test_adding_nothing_asks_neither_model_nor_server(twin: Twin, model: WordModel):
+    assert await twin.add_texts([]) == []
+    assert await twin.add_documents([]) == []
+    assert await twin.add_texts(iter([])) == []
+    assert model.asked == []
+    assert Collections(twin.target.database).get(twin.target.collection_name) is None
+
+
+def test_a_thousand_rows_take_two_batches_in_one_transaction_lp2(common: Database, new_store):
+    runner = CountingRunner(common)
+    store = new_store(database=runner)
+    store.add_texts(["make the collection"])
+    runner.ran.clear()
+    started = time.monotonic()
+    store.add_texts([f"row {n}" for n in range(1000)])
+    assert time.monotonic() - started < 5
+    assert [op.name for op in runner.ran] == ["upsert_chunks"]
+
+
+def test_concurrent_upserts_of_the_same_ids_all_succeed(store: PostgresVectorStore):
+    together = threading.Barrier(4)
+
+    def upsert(worker: int) -> list[str]:
+        names = [str(n) for n in range(50)]
+        together.wait(timeout=20)
+        return store.add_texts([f"by {worker}"] * 50, ids=names if worker % 2 else names[::-1])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(len(done) == 50 for done in pool.map(upsert, range(4), timeout=40))
+    assert len(rows(store)) == 50
+
+
+def test_stores_that_make_the_same_collection_at_once_share_it(new_store: NewStore):
+    stores = [new_store(name="made by four") for _ in range(4)]
+    together = threading.Barrier(4)
+
+    def add(worker: int) -> None:
+        together.wait(timeout=20)
+        stores[worker].add_texts(["text"], ids=[str(worker)])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4), timeout=40))
+    assert [row.id for row in rows(stores[0])] == ["0", "1", "2", "3"]

@@ -30,7 +30,7 @@ from a2rchi_pg.errors import (
     Unavailable,
 )
 from a2rchi_pg.retriever import PostgresRetriever
-from a2rchi_pg.vectorstore import PostgresVectorStore
+from a2rchi_pg.vectorstore import HybridHit, PostgresVectorStore
 
 __all__ = [
     "A2rchiError",
@@ -46,6 +46,7 @@ __all__ = [
     "EmbeddedPostgres",
     "FilterError",
     "Health",
+    "HybridHit",
     "InvalidInput",
     "InvalidValue",
     "MigrationError",

@@ -9,8 +9,10 @@ from math import ceil
 from time import monotonic
 from typing import Any
 
-from psycopg import AsyncConnection, Connection, ProgrammingError
+from psycopg import AsyncConnection, BaseConnection, Connection, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import InFailedSqlTransaction
+from psycopg.pq import TransactionStatus
 from psycopg.types import TypeInfo
 
 from a2rchi_pg import _vectors
@@ -129,3 +131,9 @@ def reset(connection: PooledConnection) -> None:
 async def areset(connection: AsyncPooledConnection) -> None:
     """Note the time of return."""
     connection.returned_at = monotonic()
+
+
+def refuse_failed(connection: BaseConnection[Any]) -> None:
+    """Raise where a COMMIT would be a rollback that nobody hears of."""
+    if connection.info.transaction_status is TransactionStatus.INERROR:
+        raise InFailedSqlTransaction("an operation had failed, so the transaction is rolled back")

@@ -105,11 +105,11 @@ def jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
             raise InvalidInput(f"{where} can't be stored as JSON: {value!r}")
 
 
-def _unwrapped(value: np.generic | np.ndarray[Any, Any]) -> Any:
-    """A numpy value as Python's; tolist() would make a number of nanoseconds."""
+def _unwrapped(value: Any) -> Any:
+    """A numpy value as Python's; its own tolist() would make a number of nanoseconds."""
     match value:
-        case np.datetime64() if not np.isnat(value):
-            return str(value)
+        case _ if value.dtype.kind == "M":
+            return np.datetime_as_string(value).tolist()
         case np.floating():
             return float(value)
         case _:

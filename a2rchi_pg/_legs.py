@@ -249,7 +249,7 @@ _QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
 # Computing it takes ~80 µs a row, so it is kept off the index path: {small} bytes is well above the
 # size at which a sequential scan can win.
 _BM25 = """
-    SELECT id, content, metadata,
+    SELECT id, content, metadata, embedding,
            CASE WHEN {indexed} THEN -bm25_get_current_score()
                 ELSE -(content <@> {query}) END AS score
     FROM {partition}
@@ -271,9 +271,9 @@ _FEW = "SELECT {condition} AND count(*) <= {count} AS yes FROM eligible"
 
 # Not ordered by the operator itself: that would invite the planner to scan the BM25 index.
 _SCORED = """
-    SELECT id, content, metadata, score
+    SELECT id, content, metadata, embedding, score
     FROM (
-        SELECT id, content, metadata, -(content <@> {query}) AS score
+        SELECT id, content, metadata, embedding, -(content <@> {query}) AS score
         FROM {partition}
         WHERE (SELECT yes FROM few) AND {condition}
         OFFSET 0
@@ -285,7 +285,7 @@ _SCORED = """
 
 # Words are ORed: no document holds all the words of a question.
 _FULL_TEXT = """
-    SELECT id, content, metadata,
+    SELECT id, content, metadata, embedding,
            ts_rank(to_tsvector({text_config}, content), {words}, 1) AS score
     FROM {partition}
     WHERE {condition} AND to_tsvector({text_config}, content) @@ {words}

@@ -125,6 +125,7 @@ class SyncPool:
                     for name, value in self._local.items():
                         connection.execute(_SET_LOCAL, {"name": name, "value": value})
                     yield connection
+                    _connection.refuse_failed(connection)
                     committing = True
             except psycopg.Error as error:
                 if _retry.is_lost(error):
@@ -200,6 +201,7 @@ class AsyncPool:
                     for name, value in self._local.items():
                         await connection.execute(_SET_LOCAL, {"name": name, "value": value})
                     yield connection
+                    _connection.refuse_failed(connection)
                     committing = True
             except psycopg.Error as error:
                 if _retry.is_lost(error):

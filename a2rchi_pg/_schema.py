@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import shlex
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from a2rchi_pg._connection import ConnectionSettings
 from a2rchi_pg._op import Steps, fetch, fetch_value, write
@@ -74,13 +76,13 @@ def migrations() -> tuple[Migration, ...]:
 
 
 @write
-def check() -> Steps[None]:
+def check(settings: ConnectionSettings) -> Steps[None]:
     """Compare the ledger with the shipped files; two statements, hence a transaction.
 
     Raises:
         SchemaOutOfDate: If files are missing from the database, or it holds newer ones.
     """
-    numbers = {row.number for row in (yield from _ledger())}
+    numbers = {row.number for row in (yield from _ledger(settings.schema))}
     shipped = {migration.number for migration in migrations()}
     if newer := sorted(numbers - shipped):
         raise SchemaOutOfDate(
@@ -89,11 +91,30 @@ def check() -> Steps[None]:
         )
     if missing := sorted(shipped - numbers):
         names = ", ".join(f"{number:04d}" for number in missing)
-        raise SchemaOutOfDate(f"the database lacks schema migrations {names}: run `{COMMAND}`")
+        raise SchemaOutOfDate(
+            f"the database lacks schema migrations {names}: run `{_command(settings)}`"
+        )
 
 
-def _ledger() -> Steps[list[Applied]]:
-    exists = yield from fetch_value("SELECT to_regclass('schema_migrations') IS NOT NULL")
+def _command(settings: ConnectionSettings) -> str:
+    """What to run; a DSN with a password in it is left to the environment."""
+    words = [COMMAND]
+    if settings.dsn and "password" not in conninfo_to_dict(settings.dsn):
+        words += ["--target", shlex.quote(settings.dsn)]
+    if settings.schema is not None:
+        words += ["--schema", shlex.quote(settings.schema)]
+    return " ".join(words)
+
+
+def _ledger(schema: str | None) -> Steps[list[Applied]]:
+    """The ledger's rows; with a schema that schema's own, not the next one's on the search_path."""
+    exists = yield from fetch_value(
+        """
+        SELECT to_regclass(
+            coalesce(quote_ident(%(schema)s::text) || '.', '') || 'schema_migrations') IS NOT NULL
+        """,
+        schema=schema,
+    )
     if not exists:
         return []
     return (
@@ -104,8 +125,8 @@ def _ledger() -> Steps[list[Applied]]:
 
 
 @write
-def _read_ledger() -> Steps[list[Applied]]:
-    return (yield from _ledger())
+def _read_ledger(schema: str | None) -> Steps[list[Applied]]:
+    return (yield from _ledger(schema))
 
 
 def status(dsn: str, *, schema: str | None = None) -> list[tuple[Migration, Applied | None]]:
@@ -116,7 +137,7 @@ def status(dsn: str, *, schema: str | None = None) -> list[tuple[Migration, Appl
         Unavailable: If the server can't be reached.
     """
     with _connected(dsn, schema) as connection:
-        applied = _verified(drive(connection, _read_ledger()))
+        applied = _verified(drive(connection, _read_ledger(schema)))
         return [(migration, applied.get(migration.number)) for migration in migrations()]
 
 
@@ -144,20 +165,25 @@ def migrate(
     with _connected(dsn, schema) as connection:
         _check_server(connection)
         if dry_run:
-            return _pending(connection, to)
-        if schema is not None:
-            connection.execute(
-                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
-            )
+            return _pending(connection, schema, to)
         with _alone(connection):
-            pending = _pending(connection, to)
+            if schema is not None:
+                _ensure_schema(connection, schema)
+            pending = _pending(connection, schema, to)
             for migration in pending:
                 _apply(connection, migration)
             return pending
 
 
-def _pending(connection: Connection, to: int | None) -> list[Migration]:
-    applied = _verified(drive(connection, _read_ledger()))
+def _ensure_schema(connection: Connection, schema: str) -> None:
+    """Looked up first: CREATE SCHEMA IF NOT EXISTS wants the right to create even where it is."""
+    found = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema])
+    if found.fetchone() is None:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _pending(connection: Connection, schema: str | None, to: int | None) -> list[Migration]:
+    applied = _verified(drive(connection, _read_ledger(schema)))
     return [
         migration
         for migration in migrations()

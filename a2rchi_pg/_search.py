@@ -11,7 +11,6 @@ statement. So there is nothing to reset on the connection, and a transaction poo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,34 +18,33 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from psycopg import sql
 
 from a2rchi_pg._filters import EVERYTHING, Condition
+from a2rchi_pg._fusion import (
+    CONVEX,
+    MEAN,
+    MEAN_SIMILARITY,
+    RECIPROCAL_RANKS,
+    RRF_K,
+    SIMILARITY,
+    THEORETICAL_MINIMUM,
+)
 from a2rchi_pg._legs import Leg, composed, indexed_rows, matching, nearest
 from a2rchi_pg._op import Steps, fetch_tuples, read
 
 if TYPE_CHECKING:
+    from a2rchi_pg._fusion import Fusion, FusionName
     from a2rchi_pg._vectors import Vector
     from a2rchi_pg.collections import Collection
 
 DEFAULT_EF_SEARCH = 100
 MAX_EF_SEARCH = 1000  # pgvector's own limit; an iterative scan goes on beyond it
-RRF_K = 60  # Cormack, Clarke & Büttcher, SIGIR 2009
-CANDIDATES = 50
 MAX_QUERY_WORDS = 500  # a BM25 query costs time by its words: 1,000 take 80 ms, 1 MB takes minutes
 MAX_QUERY_CHARACTERS = 20_000
 
 Hit: TypeAlias = tuple[str, str, dict[str, Any], float]  # id, content, metadata, distance or score
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fusion:
-    """Reciprocal rank fusion of the dense and the lexical ranking.
-
-    ``score(d) = Σ weight / (k + rank(d))`` (Cormack, Clarke & Büttcher, SIGIR 2009), divided by
-    its highest possible value, so that it lies in [0, 1], higher is better.
-    """
-
-    semantic_weight: float
-    bm25_weight: float
-    candidates: int
+# A hit, followed by its rank and distance in the dense leg, its rank and score in the lexical one.
+HybridRow: TypeAlias = tuple[
+    str, str, dict[str, Any], float, int | None, float | None, int | None, float | None
+]
 
 
 @read
@@ -97,12 +95,12 @@ def hybrid(
     fusion: Fusion,
     condition: Condition = EVERYTHING,
     ef_search: int | None = None,
-) -> Steps[list[Hit]]:
+) -> Steps[list[HybridRow]]:
     """The ``k`` best chunks of both rankings fused, highest score first, ties by id."""
     count = max(fusion.candidates, k)
     return (
         yield from fetch_tuples(
-            _hybrid_sql(collection, condition.sql, k, count),
+            _hybrid_sql(collection, condition.sql, k, count, fusion.name),
             vector=vector,
             semantic_weight=fusion.semantic_weight,
             bm25_weight=fusion.bm25_weight,
@@ -161,40 +159,52 @@ def _lexical_sql(collection: Collection, condition: str, k: int) -> bytes:
 
 
 # Subqueries, not CTEs: in a materialised CTE pg_textsearch computes every score a second time.
-# The lexical ranking is grouped by id because an index that saw updates in place may return a row
-# twice; ours never does, but a host's own UPDATE would.
+# The lexical ranking is made distinct by id because an index that saw updates in place may return a
+# row twice; ours never does, but a host's own UPDATE would.
 @lru_cache(maxsize=512)
-def _hybrid_sql(collection: Collection, condition: str, k: int, candidates: int) -> bytes:
+def _hybrid_sql(
+    collection: Collection, condition: str, k: int, candidates: int, fusion: FusionName
+) -> bytes:
     near = nearest(collection, condition, candidates)
     match = matching(collection, condition, candidates)
     return _statement(
         """
-        SELECT id, content, metadata, score
+        SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score
         FROM (
-            SELECT id,
-                   (coalesce(%(semantic_weight)s::float8 / ({rrf_k} + dense.rank), 0)
-                    + coalesce(%(bm25_weight)s::float8 / ({rrf_k} + lexical.rank), 0))
-                   * ({rrf_k} + 1) / (%(semantic_weight)s::float8 + %(bm25_weight)s::float8)
-                   AS score
+            SELECT *, {score} AS score
             FROM (
-                SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
-                FROM ({nearest}) AS nearest
-                ORDER BY distance, id
-                LIMIT {candidates}
-            ) AS dense
-            FULL JOIN (
-                SELECT id, min(rank) AS rank
+                SELECT *, max(similarity) OVER () AS most_similar,
+                       max(bm25_score) OVER () AS best_bm25,
+                       coalesce({origin}, min(similarity) OVER ()) AS origin
                 FROM (
-                    SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank
-                    FROM ({matching}) AS matching
-                ) AS ranked
-                GROUP BY id
-            ) AS lexical USING (id)
+                    SELECT id, semantic_rank, bm25_rank, bm25_score,
+                           coalesce(dense.distance, lexical.distance) AS distance,
+                           {similarity} AS similarity
+                    FROM (
+                        SELECT id, distance,
+                               row_number() OVER (ORDER BY distance, id) AS semantic_rank
+                        FROM ({nearest}) AS nearest
+                        ORDER BY distance, id
+                        LIMIT {candidates}
+                    ) AS dense
+                    FULL JOIN (
+                        SELECT DISTINCT ON (id) id, score AS bm25_score, distance,
+                               row_number() OVER (ORDER BY score DESC, id) AS bm25_rank
+                        FROM (
+                            SELECT id, score, {lexical_distance} AS distance
+                            FROM ({matching}) AS matching
+                        ) AS matching
+                        ORDER BY id, score DESC
+                    ) AS lexical USING (id)
+                ) AS candidate
+            ) AS candidate
+            WHERE (%(semantic_weight)s::float8 > 0 OR bm25_rank IS NOT NULL)
+                AND (%(bm25_weight)s::float8 > 0 OR semantic_rank IS NOT NULL)
             ORDER BY score DESC, id
             LIMIT {count}
         ) AS fused
         JOIN {partition} AS chunk USING (id)
-        WHERE chunk.collection_id = {collection_id} AND score > 0
+        WHERE chunk.collection_id = {collection_id}
         ORDER BY score DESC, id
         """,
         collection,
@@ -204,8 +214,31 @@ def _hybrid_sql(collection: Collection, condition: str, k: int, candidates: int)
         nearest=near.body,
         matching=match.body,
         candidates=sql.Literal(candidates),
-        rrf_k=sql.Literal(RRF_K),
+        **_fused(collection, fusion),
     )
+
+
+def _fused(collection: Collection, fusion: FusionName) -> dict[str, sql.Composable]:
+    """The parts of the hybrid statement that make one way of fusing from another."""
+    if fusion == "rrf":
+        nothing = sql.SQL("NULL::float8")
+        score = composed(RECIPROCAL_RANKS, collection, rrf_k=sql.Literal(RRF_K))
+        return {
+            "score": score,
+            "origin": nothing,
+            "similarity": nothing,
+            "lexical_distance": nothing,
+        }
+    return {
+        "score": sql.SQL(CONVEX),
+        "origin": composed(
+            THEORETICAL_MINIMUM if fusion == "tm2c2" else MEAN,
+            collection,
+            similarity=sql.SQL(MEAN_SIMILARITY[collection.metric]),
+        ),
+        "similarity": sql.SQL(SIMILARITY[collection.metric]),
+        "lexical_distance": composed("embedding {operator} %(vector)s", collection),
+    }
 
 
 def _statement(

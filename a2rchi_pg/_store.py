@@ -21,6 +21,7 @@ from a2rchi_pg.collections import (
     Collection,
     CollectionSpec,
     build_indexes,
+    calibrate,
     ensure_collection,
     get_collection,
 )
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from a2rchi_pg._fusion import Fusion
     from a2rchi_pg._op import Op
     from a2rchi_pg._records import Record
-    from a2rchi_pg._search import Fusion, Hit
+    from a2rchi_pg._search import Hit, HybridRow
 
 logger = logging.getLogger("a2rchi_pg.store")
 
@@ -95,6 +97,8 @@ class Store:
         self._known: Collection | None = None
         self._checked_at = 0.0
         self._said_fts = False
+        self._added = 0
+        self._calibrated_rows = 0
 
     @property
     def collection(self) -> Collection | None:
@@ -157,6 +161,7 @@ class Store:
 
         yield from self._on(lambda: self._ensure(dimensions), upsert)
         yield from self._build_late()
+        yield from self._calibrate(sum(len(batch.ids) for batch in batches))
 
     def _build_late(self) -> Flow[None]:
         """IVFFlat is built when there are rows to learn its lists from."""
@@ -164,6 +169,13 @@ class Store:
         late = known is not None and known.index == "ivfflat" and not known.vector_index
         if late and (yield build_indexes(self.spec.name)):
             self._known = None
+
+    def _calibrate(self, added: int) -> Flow[None]:
+        """Sample the collection anew once it may have doubled since it was last sampled."""
+        self._added += added
+        known = self._known
+        if known is not None and self._added >= max(known.calibrated_rows, self._calibrated_rows):
+            self._added, self._calibrated_rows = 0, (yield calibrate(self.spec.name))
 
     def delete(self, ids: Sequence[str]) -> Flow[int]:
         """Delete chunks by id; how many there were."""
@@ -237,7 +249,9 @@ class Store:
         )
         return hits or []
 
-    def hybrid(self, query: str, k: int, options: SearchOptions, fusion: Fusion) -> Flow[list[Hit]]:
+    def hybrid(
+        self, query: str, k: int, options: SearchOptions, fusion: Fusion
+    ) -> Flow[list[HybridRow]]:
         """The best chunks of the dense and the lexical ranking together, with fused scores."""
         if not check_k(k):
             return []
@@ -245,7 +259,7 @@ class Store:
         vector = yield EmbedQuery(query)
         hits = yield from self._query(
             lambda c: _search.hybrid(
-                self._noticed(c),
+                self._noticed(_fits(c, fusion)),
                 as_vector(vector, c.dimensions),
                 words,
                 k,
@@ -281,14 +295,14 @@ class Store:
         *,
         again: bool = True,
     ) -> Flow[T | None]:
-        """Run an operation; where its table is gone, once more on what has the name by now."""
+        """Run an operation; where the collection is another by now, once more on that."""
         collection = yield from find()
         if collection is None:
             return None
         try:
             return (yield make(collection))  # type: ignore[no-any-return]  # the driver sends a T
-        except DatabaseError as error:
-            if not again or error.sqlstate != _UNDEFINED_TABLE:
+        except (DatabaseError, DimensionMismatch) as error:
+            if not again or getattr(error, "sqlstate", _UNDEFINED_TABLE) != _UNDEFINED_TABLE:
                 raise
         self._known = None
         return (yield from self._on(find, make, again=False))
@@ -343,6 +357,15 @@ def _degraded(collection: Collection) -> bool:
     return collection.lexical == "fts" or (
         collection.index != "none" and not collection.vector_index
     )
+
+
+def _fits(collection: Collection, fusion: Fusion) -> Collection:
+    if fusion.name == "tm2c2" and collection.metric != "cosine":
+        raise InvalidInput(
+            "fusion 'tm2c2' needs the metric cosine, which has a least value; collection "
+            f"{collection.name!r} has {collection.metric}: use 'calibrated' or 'rrf'"
+        )
+    return collection
 
 
 def _check_dimensions(collection: Collection, got: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from a2rchi_pg._op import Runner, Steps, fetch, fetch_one, fetch_value, read, write
@@ -100,6 +100,7 @@ class Collection:
         partition: Name of the table that holds its chunks.
         vector_index: Whether its vector index has been built.
         lexical: ``"bm25"`` or, where pg_textsearch is missing, ``"fts"``.
+        calibrated_rows: About how many rows there were when it was last sampled for hybrid search.
     """
 
     id: int
@@ -118,6 +119,7 @@ class Collection:
     partition: str
     vector_index: bool
     lexical: Literal["bm25", "fts"]
+    calibrated_rows: int = field(compare=False)
 
     def check_matches(self, spec: CollectionSpec) -> None:
         """Raise where ``spec`` asks for what this collection, being filled, can't become.
@@ -146,8 +148,9 @@ _SELECT = """
                    WHERE indexrelid = to_regclass(chunk_partition(c) || '_embedding')
                      AND indisvalid) AS vector_index,
            CASE WHEN to_regclass(chunk_partition(c) || '_bm25') IS NULL
-                THEN 'fts' ELSE 'bm25' END AS lexical
-    FROM collections c
+                THEN 'fts' ELSE 'bm25' END AS lexical,
+           coalesce(k.row_estimate, 0) AS calibrated_rows
+    FROM collections c LEFT JOIN collection_calibration k ON k.collection_id = c.id
 """
 
 
@@ -194,6 +197,12 @@ def drop_collection(name: str) -> Steps[bool]:
 def build_indexes(name: str) -> Steps[list[str]]:
     """Build the indexes a collection wants and lacks; their names."""
     return list((yield from fetch_value("SELECT build_collection_indexes(%(name)s)", name=name)))
+
+
+@write
+def calibrate(name: str) -> Steps[int]:
+    """Sample a collection for hybrid search; about how many rows it has."""
+    return int((yield from fetch_value("SELECT calibrate_collection(%(name)s)", name=name)))
 
 
 class Collections:

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from a2rchi_pg import _schema
 from a2rchi_pg._connection import ConnectionSettings
-from a2rchi_pg._op import Op, Steps, fetch_tuples, read
+from a2rchi_pg._op import Op, Steps, fetch_tuples, write
 from a2rchi_pg._pool import AsyncPool, SyncPool, adrive, drive
 from a2rchi_pg.errors import InvalidInput, NotOpen, translate
 
@@ -153,7 +153,7 @@ class Database:
                         pools.append(SyncPool(settings, **self._sizes).open())
                         stack.callback(pools[-1].close)
                     if self._check_schema:
-                        pools[0].run(_schema.check())
+                        pools[0].run(_schema.check(self._settings))
                     stack.pop_all()
                 self._pools, self._closed = pools, False
         return self
@@ -182,7 +182,7 @@ class Database:
                     pools.append(await AsyncPool(settings, **self._sizes).open())
                     stack.push_async_callback(pools[-1].close)
                 if self._check_schema:
-                    await pools[0].run(_schema.check())
+                    await pools[0].run(_schema.check(self._settings))
                 stack.pop_all()
             self._apools, self._loop = pools, asyncio.get_running_loop()
             self._closed = False
@@ -274,7 +274,8 @@ class Transaction:
     """One transaction for several operations, usable wherever a ``Database`` is.
 
     It commits when its block ends and rolls back when the block raises; nothing in it is retried.
-    A failed operation leaves it unusable, as PostgreSQL does.
+    A failed operation leaves it unusable, as PostgreSQL does; caught or not, it is rolled back, and
+    the end of the block says so.
     """
 
     def __init__(self, database: Database) -> None:
@@ -345,8 +346,9 @@ def _pick(pools: list[PoolT], op: Op[Any]) -> PoolT:
     return pools[-1] if op.read_only else pools[0]
 
 
-@read
+@write
 def _health() -> Steps[Health]:
+    """Writes nothing, but is to reach the primary, which reads may not."""
     (row,) = yield from fetch_tuples(
         """
         SELECT current_setting('server_version'),

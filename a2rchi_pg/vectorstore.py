@@ -5,28 +5,47 @@ Every method is a sync and async pair of one line each; what they do stands in `
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
+from a2rchi_pg._fusion import CANDIDATES, FusionName
+from a2rchi_pg._fusion import fusion as chosen_fusion
 from a2rchi_pg._scores import relevance
-from a2rchi_pg._search import CANDIDATES, Fusion
 from a2rchi_pg._store import check_k, search_options
 from a2rchi_pg._writing import WritableStore
-from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.retriever import PostgresRetriever
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import ArrayLike
 
     from a2rchi_pg._flow import Flow
-    from a2rchi_pg._search import Hit
+    from a2rchi_pg._search import Hit, HybridRow
     from a2rchi_pg._writing import Filter
 
-FusionName: TypeAlias = Literal["rrf"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridHit:
+    """One result of a hybrid search, and what each of its two searches made of it.
+
+    Attributes:
+        document: The document.
+        score: Fused score in [0, 1], higher is better.
+        semantic_rank: Place in the dense ranking, from 1; None if not among its candidates.
+        distance: Distance from the query, lower is better; None if nobody had to compute it.
+        bm25_rank: Place in the lexical ranking, from 1; None if not among its candidates.
+        bm25_score: BM25 score, higher is better; None likewise.
+    """
+
+    document: Document
+    score: float
+    semantic_rank: int | None
+    distance: float | None
+    bm25_rank: int | None
+    bm25_score: float | None
 
 
 class PostgresVectorStore(WritableStore):
@@ -228,9 +247,9 @@ class PostgresVectorStore(WritableStore):
         query: str,
         k: int = 4,
         *,
-        semantic_weight: float = 0.5,
-        bm25_weight: float = 0.5,
-        fusion: FusionName = "rrf",
+        semantic_weight: float | None = None,
+        bm25_weight: float | None = None,
+        fusion: FusionName = "calibrated",
         fetch_k: int = CANDIDATES,
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
@@ -242,23 +261,28 @@ class PostgresVectorStore(WritableStore):
         Args:
             query: What to look for.
             k: How many; exactly as many are returned if that many are eligible.
-            semantic_weight: Weight of the dense ranking, at least 0.
-            bm25_weight: Weight of the lexical ranking, at least 0; only their ratio matters.
-            fusion: ``"rrf"``, reciprocal rank fusion: the sum of ``weight / (60 + rank)`` (Cormack,
-                Clarke & Büttcher, SIGIR 2009), divided by the most it can be.
+            semantic_weight: Weight of the dense search, at least 0; None takes what measured best
+                for the fusion (0.6, 0.8, 0.5), or 1 less ``bm25_weight``.
+            bm25_weight: Weight of the lexical search, at least 0; None takes 1 less
+                ``semantic_weight``. Only their ratio matters.
+            fusion: ``"calibrated"``, ``"tm2c2"`` (cosine only) or ``"rrf"``, see below.
             fetch_k: Candidates taken from each of the two; at least ``k`` are.
             filter: What the metadata must hold; applied to both searches.
             ef_search: As for :meth:`similarity_search_with_score`.
 
         Returns:
-            Documents with their fused scores in [0, 1], higher is better.
+            Documents with their fused scores in [0, 1], higher is better. ``"rrf"`` is reciprocal
+            rank fusion, ``Σ weight / (60 + rank)`` (Cormack, Clarke & Büttcher, SIGIR 2009), over
+            the most it can be. ``"tm2c2"`` adds both scores, scaled from their theoretical least to
+            the query's maximum (Bruch, Gai & Ingber, TOIS 2023). ``"calibrated"`` does so with
+            similarities scaled from the query's mean similarity to the collection.
 
         Raises:
             FilterError: If the filter can't be understood.
             InvalidInput: If a weight is negative or both are 0, or another option is out of range.
         """
         options = search_options(filter, ef_search)
-        chosen = _fusion(fusion, semantic_weight, bm25_weight, fetch_k)
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
         return _scored(self._do(self._store.hybrid(query, k, options, chosen)))
 
     async def ahybrid_search(
@@ -266,17 +290,51 @@ class PostgresVectorStore(WritableStore):
         query: str,
         k: int = 4,
         *,
-        semantic_weight: float = 0.5,
-        bm25_weight: float = 0.5,
-        fusion: FusionName = "rrf",
+        semantic_weight: float | None = None,
+        bm25_weight: float | None = None,
+        fusion: FusionName = "calibrated",
         fetch_k: int = CANDIDATES,
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`hybrid_search`."""
         options = search_options(filter, ef_search)
-        chosen = _fusion(fusion, semantic_weight, bm25_weight, fetch_k)
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
         return _scored(await self._ado(self._store.hybrid(query, k, options, chosen)))
+
+    def hybrid_search_with_details(
+        self,
+        query: str,
+        k: int = 4,
+        *,
+        semantic_weight: float | None = None,
+        bm25_weight: float | None = None,
+        fusion: FusionName = "calibrated",
+        fetch_k: int = CANDIDATES,
+        filter: Filter = None,  # noqa: A002 - LangChain's name
+        ef_search: int | None = None,
+    ) -> list[HybridHit]:
+        """:meth:`hybrid_search`, saying of each document how either search ranked it."""
+        options = search_options(filter, ef_search)
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
+        return _detailed(self._do(self._store.hybrid(query, k, options, chosen)))
+
+    async def ahybrid_search_with_details(
+        self,
+        query: str,
+        k: int = 4,
+        *,
+        semantic_weight: float | None = None,
+        bm25_weight: float | None = None,
+        fusion: FusionName = "calibrated",
+        fetch_k: int = CANDIDATES,
+        filter: Filter = None,  # noqa: A002 - LangChain's name
+        ef_search: int | None = None,
+    ) -> list[HybridHit]:
+        """The asynchronous twin of :meth:`hybrid_search_with_details`."""
+        options = search_options(filter, ef_search)
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
+        return _detailed(await self._ado(self._store.hybrid(query, k, options, chosen)))
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """Search by the name of a search type, ``"bm25"`` and ``"hybrid"`` among them."""
@@ -329,21 +387,19 @@ def _documents(hits: list[Hit]) -> list[Document]:
     return [_document(*hit[:3]) for hit in hits]
 
 
-def _scored(hits: list[Hit]) -> list[tuple[Document, float]]:
+def _scored(hits: Iterable[tuple[Any, ...]]) -> list[tuple[Document, float]]:
     return [(_document(*hit[:3]), hit[3]) for hit in hits]
 
 
-def _fusion(name: str, semantic_weight: float, bm25_weight: float, candidates: int) -> Fusion:
-    if name != "rrf":
-        raise InvalidInput(f"fusion must be 'rrf', got {name!r}")
-    weights = (semantic_weight, bm25_weight)
-    if not all(isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-        raise InvalidInput(
-            "semantic_weight and bm25_weight must be finite, at least 0 and not both 0; "
-            f"got {semantic_weight!r} and {bm25_weight!r}"
+def _detailed(rows: list[HybridRow]) -> list[HybridHit]:
+    return [
+        HybridHit(
+            document=_document(*row[:3]),
+            score=row[3],
+            semantic_rank=row[4],
+            distance=row[5],
+            bm25_rank=row[6],
+            bm25_score=row[7],
         )
-    return Fusion(
-        semantic_weight=semantic_weight,
-        bm25_weight=bm25_weight,
-        candidates=check_k(candidates, "fetch_k"),
-    )
+        for row in rows
+    ]

@@ -8,18 +8,24 @@ import re
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from a2rchi_pg.embedded._binaries import MAJOR
 from a2rchi_pg.embedded._config import INCLUDED
 from a2rchi_pg.embedded._locks import save, sync_directory
-from a2rchi_pg.embedded._process import PROC, exists, is_server, recorded_pid
+from a2rchi_pg.embedded._process import (
+    NAME_PREFIX,
+    PROC,
+    command_line,
+    exists,
+    read_pidfile,
+    recorded_pid,
+)
 from a2rchi_pg.embedded._spawn import claimed, environment
 from a2rchi_pg.errors import EmbeddedError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from a2rchi_pg.embedded._account import Account
     from a2rchi_pg.embedded._binaries import Binaries
     from a2rchi_pg.embedded._locks import Layout
@@ -117,17 +123,30 @@ def was_unclean(data: Path) -> bool:
 
 
 def forget_stale_pid(data: Path) -> None:
-    """Remove ``postmaster.pid`` where its pid went to another process or to a zombie.
+    """Remove a ``postmaster.pid`` that is broken, or whose pid went to another process.
 
     A pid that no process has is left to PostgreSQL, which then also checks shared memory.
     """
     pid = recorded_pid(data)
+    if pid is None and not read_pidfile(data):
+        (data / "postmaster.pid").unlink(missing_ok=True)
     if pid is None or not exists(pid):
         return
-    if is_server(pid, data):
+    if _may_serve(pid, data):
         raise EmbeddedError(f"a PostgreSQL started by something else (pid {pid}) serves {data}")
     _log.warning("%s: pid %d is not its server; removing the stale postmaster.pid", data, pid)
     (data / "postmaster.pid").unlink()
+
+
+def _may_serve(pid: int, data: Path) -> bool:
+    """Whether a process could be a server of this directory that we did not start."""
+    words = command_line(pid)
+    if "postgres" not in words.partition("\0")[0] or NAME_PREFIX in words:
+        return False
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(data)
+    except OSError:  # it can't be looked at: better an error than two servers on one directory
+        return True
 
 
 def write_private(path: Path, text: str, account: Account) -> None:

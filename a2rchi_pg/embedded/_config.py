@@ -20,7 +20,9 @@ INCLUDED = "a2rchi_pg.conf"
 _MB = 1024**2
 _GB = 1024**3
 # These are how clients find the server; a caller's value would cut them off.
-_OURS = frozenset({"port", "listen_addresses", "unix_socket_directories", "data_directory"})
+_OURS = frozenset(
+    {"port", "listen_addresses", "unix_socket_directories", "data_directory", "cluster_name"}
+)
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

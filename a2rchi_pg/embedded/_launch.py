@@ -15,7 +15,7 @@ import psycopg
 
 from a2rchi_pg.embedded._cluster import SUPERUSER, data_argument
 from a2rchi_pg.embedded._locks import Layout, is_free
-from a2rchi_pg.embedded._process import end_server
+from a2rchi_pg.embedded._process import cluster_name, end_server
 from a2rchi_pg.embedded._spawn import claimed, spawn
 from a2rchi_pg.errors import EmbeddedError
 
@@ -54,7 +54,7 @@ class Launcher:
         command = [
             str(self.binaries.program("postgres")),
             *("-D", data_argument(data, self.account), "-k", str(sockets), "-p", str(port)),
-            *("-c", f"listen_addresses={listen}"),
+            *("-c", f"listen_addresses={listen}", "-c", f"cluster_name={cluster_name(data)}"),
         ]
         account = self.account
         with claimed(self.layout) as fd:

@@ -1,7 +1,8 @@
 """The server's processes: which pid is ours, and how it is ended.
 
-A pid in ``postmaster.pid`` may belong to a zombie or, after a reboot, to anybody. Ours is a
-process named postgres that works in the data directory; a zombie works nowhere.
+A pid in ``postmaster.pid`` may belong to a zombie or, after a reboot, to anybody. Ours carries
+a name made from the data directory in its command line, as all its children do in their
+titles. (What else would tell, such as the working directory, a container's root may not see.)
 
 This module uses the standard library only: the watcher runs it without site-packages.
 """
@@ -22,9 +23,10 @@ from a2rchi_pg.embedded._locks import acquire, acquire_by, opened, save
 if TYPE_CHECKING:
     from a2rchi_pg.embedded._locks import Layout
 
+NAME_PREFIX = "a2rchi_pg-"
 PROC = Path("/proc/self/cwd").exists()
 _FAST, _IMMEDIATE, _KILL = signal.SIGINT, signal.SIGQUIT, signal.SIGKILL
-_PATIENCE = {_FAST: 60.0, _IMMEDIATE: 10.0, _KILL: 10.0}
+_PATIENCE = {_FAST: 60.0, _IMMEDIATE: 10.0, _KILL: 30.0}
 _GRACE = 0.5  # for what has no postmaster: children notice its death and leave by themselves
 
 
@@ -63,11 +65,12 @@ def find_postmaster(data: Path) -> Postmaster | None:
     """The live postmaster of this data directory, if it has said where it listens."""
     try:
         pid, _, started, port, socket_dir, listen, _, status = read_pidfile(data)[:8]
+        server = Postmaster(
+            int(pid), int(started), int(port), socket_dir, bool(listen), status.strip()
+        )
     except ValueError:  # still being written
         return None
-    if not is_server(int(pid), data):
-        return None
-    return Postmaster(int(pid), int(started), int(port), socket_dir, bool(listen), status.strip())
+    return server if is_server(server.pid, data) else None
 
 
 def mark_open(layout: Layout, server: Postmaster) -> None:
@@ -85,23 +88,26 @@ def names_run(mark: Path, server: Postmaster) -> bool:
     return mark.exists() and mark.read_text() == server.run_id
 
 
+def cluster_name(data: Path) -> str:
+    """A name for this very directory, whatever path leads to it; a copy has another."""
+    status = data.stat()
+    return f"{NAME_PREFIX}{status.st_dev:08x}{status.st_ino:016x}"
+
+
 def is_server(pid: int, data: Path) -> bool:
     """Whether this pid is a live postgres process of this data directory."""
+    return data.exists() and cluster_name(data) in command_line(pid)
+
+
+def command_line(pid: int) -> str:
+    """What a process was started with or calls itself; empty for a zombie or none."""
     if not PROC:
-        return _ps_shows_server(pid, data)
+        shown = ["/bin/ps", "-o", "command=", "-p", str(pid)]
+        return os.fsdecode(subprocess.run(shown, capture_output=True, check=False).stdout)  # noqa: S603 -- fixed argv
     try:
-        if Path(f"/proc/{pid}/comm").read_text() != "postgres\n":
-            return False
-        return os.path.samestat(Path(f"/proc/{pid}/cwd").stat(), data.stat())
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
-        return False
-
-
-def _ps_shows_server(pid: int, data: Path) -> bool:
-    command = ["/bin/ps", "-o", "stat=,command=", "-p", str(pid)]
-    shown = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603 -- fixed argv
-    state, _, command_line = os.fsdecode(shown).strip().partition(" ")
-    return "Z" not in state and "postgres" in command_line and str(data) in command_line
+        return ""
 
 
 def exists(pid: int) -> bool:
@@ -125,18 +131,20 @@ def end_server(layout: Layout) -> bool:
         if acquire(fd):
             return True
         server = find_postmaster(layout.data)
-        ended = any(_end_by(step, layout, fd) for step in (_FAST, _IMMEDIATE, _KILL))
+        ended = any(_end_by(step, layout.data, fd) for step in (_FAST, _IMMEDIATE, _KILL))
     if ended and server is not None:
         _remove_if_empty(Path(server.socket_dir))
     return ended
 
 
-def _end_by(step: signal.Signals, layout: Layout, server: int) -> bool:
-    pids = _holders(layout.lock("server")) if step is _KILL else _postmaster(layout.data)
+def _end_by(step: signal.Signals, data: Path, server: int) -> bool:
+    pids = _family(data) if step is _KILL else _postmaster(data)
     for pid in pids:
         with suppress(ProcessLookupError):  # it ended meanwhile
             os.kill(pid, step)
-    return acquire_by(server, time.monotonic() + (_PATIENCE[step] if pids else _GRACE))
+    # At the last step nothing but an interrupted initdb may go on; it ends by itself.
+    patience = _PATIENCE[step] if pids or step is _KILL else _GRACE
+    return acquire_by(server, time.monotonic() + patience)
 
 
 def _postmaster(data: Path) -> list[int]:
@@ -144,23 +152,12 @@ def _postmaster(data: Path) -> list[int]:
     return [pid] if pid is not None and is_server(pid, data) else []
 
 
-def _holders(lock: Path) -> list[int]:
-    """Whatever inherited the lock: children that outlive their postmaster, an initdb."""
+def _family(data: Path) -> list[int]:
+    """The postmaster, and the children that outlive a killed one."""
     if not PROC:
-        return []
-    inode = lock.stat()
+        return _postmaster(data)
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return [pid for pid in pids if _holds(pid, inode)]
-
-
-def _holds(pid: int, inode: os.stat_result) -> bool:
-    process = Path(f"/proc/{pid}")
-    with suppress(OSError):  # not ours to look at, or gone
-        for fd in (process / "fd").iterdir():
-            same = os.path.samestat(fd.stat(), inode)
-            if same and "WRITE" in (process / "fdinfo" / fd.name).read_text():
-                return True
-    return False
+    return [pid for pid in pids if is_server(pid, data)]
 
 
 def _remove_if_empty(directory: Path) -> None:

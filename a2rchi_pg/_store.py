@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,25 +15,24 @@ from a2rchi_pg._content import clean_text, wanted_ids
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
 from a2rchi_pg._scores import diversify
+from a2rchi_pg._target import Target, degraded
 from a2rchi_pg._vectors import Vector, as_matrix, as_vector
 from a2rchi_pg.collections import (
     Collection,
     CollectionSpec,
     build_indexes,
     calibrate,
-    ensure_collection,
-    get_collection,
+    drop_indexes,
 )
 from a2rchi_pg.errors import (
     DatabaseError,
     DimensionMismatch,
     InvalidInput,
-    NotFound,
     PartialWrite,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -45,11 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("a2rchi_pg.store")
 
-T = TypeVar("T")
-
 DEFAULT_BATCH = 500
-RECHECK_SECONDS = 30.0
-_UNDEFINED_TABLE = "42P01"
+LARGE_LOAD = 5_000  # texts, from which a load may be worth building the indexes anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +77,24 @@ def check_k(k: object, name: str = "k") -> int:
     return int(k)
 
 
-class Store:
-    """A collection as flows see it: looked up once, made when the first vectors come.
-
-    Args:
-        spec: The collection's name, and its settings should it have to be made.
-        strict: Whether the host gave those settings, so that a collection that has others is an
-            error.
-    """
+class Store(Target):
+    """What a vector store does with its collection."""
 
     def __init__(self, spec: CollectionSpec, *, strict: bool) -> None:
-        self.spec = spec
-        self._strict = strict
-        self._known: Collection | None = None
-        self._checked_at = 0.0
-        self._said_fts = False
+        super().__init__(spec, strict=strict)
+        self._built = False
         self._added = 0
         self._calibrated_rows = 0
-
-    @property
-    def collection(self) -> Collection | None:
-        """The collection as last seen, or None before the first look."""
-        return self._known
 
     # -- in -----------------------------------------------------------------------------------
 
     def add(self, given: Iterable[Record], document_id: int | None) -> Flow[list[str]]:
         """Embed and store everything in one transaction; the ids in the order given."""
         everything = list(given)
-        latest = iter({record.id: record for record in everything}.values())
-        batches: list[Batch] = []
-        while part := list(islice(latest, DEFAULT_BATCH)):
-            batches += [(yield from self._embedded(part))]
-        yield from self._write(batches, document_id)
+        latest = list({record.id: record for record in everything}.values())
+        yield from self._make_way(len(latest))
+        yield from self._put(latest, document_id)
+        yield from self._finish(len(latest))
         return [record.id for record in everything]
 
     def add_stream(
@@ -124,14 +104,59 @@ class Store:
         source, stored = iter(given), list[str]()
         try:
             while batch := list(islice(source, batch_size)):
-                stored += yield from self.add(batch, document_id)
+                latest = list({record.id: record for record in batch}.values())
+                yield from self._put(latest, document_id)
+                stored += [record.id for record in batch]
         except Exception as error:
             if not stored:
                 raise
             raise PartialWrite(
                 f"stopped after {len(stored)} texts were stored: {error}", ids=stored
             ) from error
+        yield from self._finish(len(stored))
         return stored
+
+    def _put(self, latest: list[Record], document_id: int | None) -> Flow[None]:
+        source, batches = iter(latest), list[Batch]()
+        while part := list(islice(source, DEFAULT_BATCH)):
+            batches += [(yield from self._embedded(part))]
+        yield from self._write(batches, document_id)
+
+    def _make_way(self, count: int) -> Flow[None]:
+        """Drop the indexes before so many rows come that building them anew is the faster way."""
+        known = yield from self._resolve()
+        if known is None or count < max(LARGE_LOAD, known.calibrated_rows):
+            return
+        if known.vector_index or known.lexical == "bm25":
+            logger.info("loading %d texts into %r, then building its indexes", count, known.name)
+            yield drop_indexes(known.name)
+            self._known = None
+
+    def _finish(self, added: int) -> Flow[None]:
+        """What rows that came in make due: indexes that are missing, and another sample."""
+        known = self._known
+        if not added or known is None:
+            return
+        if degraded(known) or not self._built:
+            yield from self._build(known.name)
+        self._added += added
+        if self._added >= max(known.calibrated_rows, self._calibrated_rows):
+            self._added, self._calibrated_rows = 0, (yield calibrate(known.name))
+
+    def _build(self, name: str) -> Flow[None]:
+        """Build what is missing; a failure is no reason to say that the rows are not in."""
+        try:
+            if (yield build_indexes(name)):
+                self._known = None
+            self._built = True
+        except DatabaseError as error:
+            logger.error(  # noqa: TRY400 - the message is all; SQL has no place in a log
+                "the rows are stored in %r, but building its indexes failed (%s): until "
+                "Collections(database).build_indexes(%r) succeeds, search is exact and slow",
+                name,
+                error,
+                name,
+            )
 
     def _embedded(self, part: Sequence[Record]) -> Flow[Batch]:
         vectors: Any = [record.vector for record in part]
@@ -160,22 +185,6 @@ class Store:
             return _chunks.upsert_chunks(collection, batches, document_id)
 
         yield from self._on(lambda: self._ensure(dimensions), upsert)
-        yield from self._build_late()
-        yield from self._calibrate(sum(len(batch.ids) for batch in batches))
-
-    def _build_late(self) -> Flow[None]:
-        """IVFFlat is built when there are rows to learn its lists from."""
-        known = self._known
-        late = known is not None and known.index == "ivfflat" and not known.vector_index
-        if late and (yield build_indexes(self.spec.name)):
-            self._known = None
-
-    def _calibrate(self, added: int) -> Flow[None]:
-        """Sample the collection anew once it may have doubled since it was last sampled."""
-        self._added += added
-        known = self._known
-        if known is not None and self._added >= max(known.calibrated_rows, self._calibrated_rows):
-            self._added, self._calibrated_rows = 0, (yield calibrate(self.spec.name))
 
     def delete(self, ids: Sequence[str]) -> Flow[int]:
         """Delete chunks by id; how many there were."""
@@ -244,10 +253,11 @@ class Store:
         if not check_k(k):
             return []
         words = clean_text(query)
-        hits = yield from self._query(
-            lambda c: _search.lexical(self._noticed(c), words, k, condition=options.condition)
+        return (
+            yield from self._with_words(
+                lambda c: _search.lexical(c, words, k, condition=options.condition)
+            )
         )
-        return hits or []
 
     def hybrid(
         self, query: str, k: int, options: SearchOptions, fusion: Fusion
@@ -257,106 +267,24 @@ class Store:
             return []
         words = clean_text(query)
         vector = yield EmbedQuery(query)
-        hits = yield from self._query(
-            lambda c: _search.hybrid(
-                self._noticed(_fits(c, fusion)),
-                as_vector(vector, c.dimensions),
-                words,
-                k,
-                fusion=fusion,
-                condition=options.condition,
-                ef_search=options.ef_search,
+        return (
+            yield from self._with_words(
+                lambda c: _search.hybrid(
+                    _fits(c, fusion),
+                    as_vector(vector, c.dimensions),
+                    words,
+                    k,
+                    fusion=fusion,
+                    condition=options.condition,
+                    ef_search=options.ef_search,
+                )
             )
         )
-        return hits or []
-
-    # -- the collection -----------------------------------------------------------------------
-
-    def existing(self) -> Flow[Collection]:
-        """The collection, which must be there."""
-        collection = yield from self._resolve()
-        if collection is None:
-            raise NotFound(f"there is no collection {self.spec.name!r}")
-        return collection
 
     def _vector(self, query: str | ArrayLike) -> Flow[Vector]:
         if isinstance(query, str):
             return as_vector((yield EmbedQuery(query)))
         return as_vector(query)
-
-    def _query(self, make: Callable[[Collection], Op[T]]) -> Flow[T | None]:
-        """Run an operation on the collection; None where there is none."""
-        return self._on(self._resolve, make)
-
-    def _on(
-        self,
-        find: Callable[[], Flow[Collection | None]],
-        make: Callable[[Collection], Op[T]],
-        *,
-        again: bool = True,
-    ) -> Flow[T | None]:
-        """Run an operation; where the collection is another by now, once more on that."""
-        collection = yield from find()
-        if collection is None:
-            return None
-        try:
-            return (yield make(collection))  # type: ignore[no-any-return]  # the driver sends a T
-        except (DatabaseError, DimensionMismatch) as error:
-            if not again or getattr(error, "sqlstate", _UNDEFINED_TABLE) != _UNDEFINED_TABLE:
-                raise
-        self._known = None
-        return (yield from self._on(find, make, again=False))
-
-    def _resolve(self) -> Flow[Collection | None]:
-        known = self._known
-        if known is None or (_degraded(known) and self._age() > RECHECK_SECONDS):
-            known = yield get_collection(self.spec.name)
-            if known is not None:
-                self._accept(known)
-        return known
-
-    def _ensure(self, dimensions: int) -> Flow[Collection]:
-        collection = yield from self._resolve()
-        if collection is None:
-            self.spec.check_dimensions(dimensions)
-            collection = yield ensure_collection(self.spec, dimensions)
-            self._accept(collection)
-        return collection
-
-    def _accept(self, collection: Collection) -> None:
-        if self._strict:
-            collection.check_matches(self.spec)
-        model, stored = self.spec.embedding_model, collection.embedding_model
-        if model and stored and model != stored and self._known is None:
-            logger.warning(
-                "collection %r was filled by embedding model %r and is now used with %r",
-                collection.name,
-                stored,
-                model,
-            )
-        self._known, self._checked_at = collection, time.monotonic()
-
-    def _age(self) -> float:
-        return time.monotonic() - self._checked_at
-
-    def _noticed(self, collection: Collection) -> Collection:
-        if collection.lexical == "fts" and not self._said_fts:
-            self._said_fts = True
-            logger.warning(
-                "collection %r has no BM25 index: words are ranked by PostgreSQL's full-text "
-                "search instead. Install pg_textsearch, then run SELECT adopt_extensions() and "
-                "Collections(database).build_indexes(%r)",
-                collection.name,
-                collection.name,
-            )
-        return collection
-
-
-def _degraded(collection: Collection) -> bool:
-    """Whether an index is missing that somebody may build at any time."""
-    return collection.lexical == "fts" or (
-        collection.index != "none" and not collection.vector_index
-    )
 
 
 def _fits(collection: Collection, fusion: Fusion) -> Collection:

@@ -200,6 +200,13 @@ def build_indexes(name: str) -> Steps[list[str]]:
 
 
 @write
+def drop_indexes(name: str) -> Steps[bool]:
+    """Drop the vector and the lexical index before a large load."""
+    query = "SELECT drop_collection_indexes(%(name)s)"
+    return bool((yield from fetch_value(query, name=name)))
+
+
+@write
 def calibrate(name: str) -> Steps[int]:
     """Sample a collection for hybrid search; about how many rows it has."""
     return int((yield from fetch_value("SELECT calibrate_collection(%(name)s)", name=name)))

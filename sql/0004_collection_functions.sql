@@ -21,8 +21,10 @@ AS $$
     END
 $$;
 
--- Builds the indexes that a collection wants and lacks. IVFFlat learns its lists from the rows, so
--- it waits until there are enough of them; until then search is exact.
+-- Builds the indexes that a collection wants and lacks. A new collection has none until its first
+-- rows are in: building over many rows takes a fifth of the time that adding them one by one does.
+-- IVFFlat learns its lists from the rows, so it waits until there are enough of them. Without a
+-- vector index search is exact.
 CREATE FUNCTION build_collection_indexes(collection_name text) RETURNS text[]
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
@@ -39,6 +41,8 @@ BEGIN
         RAISE no_data_found USING MESSAGE = format('collection %L does not exist', collection_name);
     END IF;
     part := chunk_partition(target);
+    -- One builder at a time; the second finds everything built.
+    PERFORM pg_advisory_xact_lock('document_chunks'::regclass::oid::int, target.id);
 
     IF target.index_kind <> 'none' AND to_regclass(part || '_embedding') IS NULL THEN
         with_options := format('m = %s, ef_construction = %s', target.m, target.ef_construction);
@@ -124,12 +128,31 @@ BEGIN
     LOOP
         EXECUTE format('GRANT %s ON %I TO %s', privilege.privilege_type, part, privilege.grantee);
     END LOOP;
-    PERFORM build_collection_indexes(made.name);
     RETURN true;
 END
 $$;
 COMMENT ON FUNCTION create_collection IS
-    'Creates a collection with its partition and indexes; false where the name is taken.';
+    'Creates a collection with its partition, still without indexes; false if the name is taken.';
+
+CREATE FUNCTION drop_collection_indexes(collection_name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+AS $$
+DECLARE
+    target collections;
+    suffix text;
+BEGIN
+    SELECT * INTO target FROM collections WHERE name = collection_name;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    FOREACH suffix IN ARRAY ARRAY['_embedding', '_bm25', '_fts'] LOOP
+        EXECUTE format('DROP INDEX IF EXISTS %I', chunk_partition(target) || suffix);
+    END LOOP;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION drop_collection_indexes(text) IS
+    'Drops the vector and the lexical index before a large load; search is exact until rebuilt.';
 
 CREATE FUNCTION drop_collection(collection_name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -158,7 +181,8 @@ BEGIN
     FOR definer IN
         SELECT oid FROM pg_proc
         WHERE pronamespace = current_schema::regnamespace AND prosecdef
-            AND proname IN ('build_collection_indexes', 'create_collection', 'drop_collection')
+            AND proname IN ('build_collection_indexes', 'create_collection', 'drop_collection',
+                'drop_collection_indexes')
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = %s', definer, pinned);
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', definer);

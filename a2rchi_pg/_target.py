@@ -1,0 +1,153 @@
+"""A collection as a store sees it: looked up once, made when the first vectors come, mended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from a2rchi_pg.collections import Collection, CollectionSpec, ensure_collection, get_collection
+from a2rchi_pg.errors import DatabaseError, DimensionMismatch, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from a2rchi_pg._flow import Flow
+    from a2rchi_pg._op import Op
+
+logger = logging.getLogger("a2rchi_pg.store")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+RECHECK_SECONDS = 30.0
+# A table that was dropped; an index that was, which BM25 is asked for by name.
+_GONE = {"42P01", "42704"}
+_INTERNAL = "XX"
+
+
+class Target:
+    """A collection as flows see it: looked up once, made when the first vectors come.
+
+    Args:
+        spec: The collection's name, and its settings should it have to be made.
+        strict: Whether the host gave those settings, so that a collection that has others is an
+            error.
+    """
+
+    def __init__(self, spec: CollectionSpec, *, strict: bool) -> None:
+        self.spec = spec
+        self._strict = strict
+        self._known: Collection | None = None
+        self._checked_at = 0.0
+        self._said_fts = False
+        self._broken_since = -RECHECK_SECONDS
+
+    @property
+    def collection(self) -> Collection | None:
+        """The collection as last seen, or None before the first look."""
+        return self._known
+
+    def existing(self) -> Flow[Collection]:
+        """The collection, which must be there."""
+        collection = yield from self._resolve()
+        if collection is None:
+            raise NotFound(f"there is no collection {self.spec.name!r}")
+        return collection
+
+    def _query(self, make: Callable[[Collection], Op[T]]) -> Flow[T | None]:
+        """Run an operation on the collection; None where there is none."""
+        return self._on(self._resolve, make)
+
+    def _on(
+        self,
+        find: Callable[[], Flow[Collection | None]],
+        make: Callable[[Collection], Op[T]],
+        *,
+        again: bool = True,
+    ) -> Flow[T | None]:
+        """Run an operation; where the collection is another by now, once more on that."""
+        collection = yield from find()
+        if collection is None:
+            return None
+        try:
+            return (yield make(collection))  # type: ignore[no-any-return]  # the driver sends a T
+        except DimensionMismatch:
+            if not again:
+                raise
+        except DatabaseError as error:
+            if not again or error.sqlstate not in _GONE:
+                raise
+        self._known = None
+        return (yield from self._on(find, make, again=False))
+
+    def _resolve(self) -> Flow[Collection | None]:
+        known = self._known
+        if known is None or (degraded(known) and self._age() > RECHECK_SECONDS):
+            known = yield get_collection(self.spec.name)
+            if known is not None:
+                self._accept(known)
+        return known
+
+    def _ensure(self, dimensions: int) -> Flow[Collection]:
+        collection = yield from self._resolve()
+        if collection is None:
+            self.spec.check_dimensions(dimensions)
+            collection = yield ensure_collection(self.spec, dimensions)
+            self._accept(collection)
+        return collection
+
+    def _accept(self, collection: Collection) -> None:
+        if self._strict:
+            collection.check_matches(self.spec)
+        model, stored = self.spec.embedding_model, collection.embedding_model
+        if model and stored and model != stored and self._known is None:
+            logger.warning(
+                "collection %r was filled by embedding model %r and is now used with %r",
+                collection.name,
+                stored,
+                model,
+            )
+        self._known, self._checked_at = collection, time.monotonic()
+
+    def _age(self) -> float:
+        return time.monotonic() - self._checked_at
+
+    def _with_words(self, make: Callable[[Collection], Op[list[R]]]) -> Flow[list[R]]:
+        """A search that needs the lexical index, which may be missing, or turn out broken."""
+        try:
+            return (yield from self._query(lambda c: make(self._noticed(c)))) or []
+        except DatabaseError as error:
+            if not (error.sqlstate or "").startswith(_INTERNAL):
+                raise
+            self._broken_since = time.monotonic()
+            logger.error(  # noqa: TRY400 - the message is all; SQL has no place in a log
+                "the BM25 index of %r is broken (%s): ranking words by full-text search instead. "
+                "Collections(database).reindex(%r) heals it",
+                self.spec.name,
+                error,
+                self.spec.name,
+            )
+        return (yield from self._query(lambda c: make(self._noticed(c)))) or []
+
+    def _noticed(self, collection: Collection) -> Collection:
+        if time.monotonic() - self._broken_since < RECHECK_SECONDS:
+            return replace(collection, lexical="fts")
+        if collection.lexical == "fts" and not self._said_fts:
+            self._said_fts = True
+            logger.warning(
+                "collection %r has no BM25 index (yet): words are ranked by PostgreSQL's full-text "
+                "search instead. Where pg_textsearch was missing, install it, then run SELECT "
+                "adopt_extensions() and Collections(database).build_indexes(%r)",
+                collection.name,
+                collection.name,
+            )
+        return collection
+
+
+def degraded(collection: Collection) -> bool:
+    """Whether an index is missing that somebody may build at any time."""
+    return collection.lexical == "fts" or (
+        collection.index != "none" and not collection.vector_index
+    )

@@ -7,6 +7,9 @@
 ...     store.hybrid_search("capital of France")
 """
 
+from a2rchi_pg._explain import Explanation
+from a2rchi_pg._hybrid import HybridHit
+from a2rchi_pg._inspection import MetadataField
 from a2rchi_pg.collections import Collection, Collections, CollectionSpec
 from a2rchi_pg.database import Database, Health, Transaction
 from a2rchi_pg.embedded import EmbeddedPostgres
@@ -30,7 +33,7 @@ from a2rchi_pg.errors import (
     Unavailable,
 )
 from a2rchi_pg.retriever import PostgresRetriever
-from a2rchi_pg.vectorstore import HybridHit, PostgresVectorStore
+from a2rchi_pg.vectorstore import PostgresVectorStore
 
 __all__ = [
     "A2rchiError",
@@ -44,11 +47,13 @@ __all__ = [
     "DimensionMismatch",
     "EmbeddedError",
     "EmbeddedPostgres",
+    "Explanation",
     "FilterError",
     "Health",
     "HybridHit",
     "InvalidInput",
     "InvalidValue",
+    "MetadataField",
     "MigrationError",
     "MissingReference",
     "NotFound",

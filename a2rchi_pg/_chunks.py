@@ -58,7 +58,7 @@ def _upsert_sql(collection: Collection) -> bytes:
     Delete and insert, not update: pg_textsearch 0.6 loses rows that were updated in place. The
     insert reads ``changed`` to its end before it writes a row, which puts the deletes first.
     """
-    return _rendered(
+    return rendered(
         """
         WITH given AS MATERIALIZED (
             SELECT id, content, metadata::jsonb AS metadata, embedding
@@ -90,13 +90,6 @@ def _upsert_sql(collection: Collection) -> bytes:
 
 
 @write
-def delete_by_ids(collection: Collection, ids: Sequence[str]) -> Steps[int]:
-    """Delete chunks by id; how many there were."""
-    query = _delete_sql(collection, "id = ANY(%(ids)s)")
-    return int((yield from fetch_value(query, ids=list(ids))))
-
-
-@write
 def delete_where(collection: Collection, condition: Condition) -> Steps[int]:
     """Delete every chunk that meets the condition; how many there were."""
     query = _delete_sql(collection, condition.sql)
@@ -105,7 +98,7 @@ def delete_where(collection: Collection, condition: Condition) -> Steps[int]:
 
 @lru_cache(maxsize=128)
 def _delete_sql(collection: Collection, condition: str) -> bytes:
-    return _rendered(
+    return rendered(
         """
         WITH gone AS (
             DELETE FROM {partition}
@@ -129,7 +122,7 @@ def get_by_ids(
 
 @lru_cache(maxsize=128)
 def _get_sql(collection: Collection) -> bytes:
-    return _rendered(
+    return rendered(
         """
         SELECT id, content, metadata
         FROM {partition}
@@ -147,10 +140,10 @@ def count(collection: Collection, condition: Condition) -> Steps[int]:
 
 @lru_cache(maxsize=128)
 def _count_sql(collection: Collection, condition: str) -> bytes:
-    return _rendered("SELECT count(*) FROM {partition} WHERE {condition}", collection, condition)
+    return rendered("SELECT count(*) FROM {partition} WHERE {condition}", collection, condition)
 
 
-def _rendered(template: str, collection: Collection, condition: str = "true") -> bytes:
+def rendered(template: str, collection: Collection, condition: str = "true") -> bytes:
     return (
         sql.SQL(template)
         .format(

@@ -21,6 +21,7 @@ from a2rchi_pg.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+EXPONENT_FROM = 1e16  # what Python writes with an exponent, and jsonb as a whole number
 MAX_ID_BYTES = 2000  # the primary key's index takes no longer ones
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -90,7 +91,8 @@ def jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
         case str():
             return clean_text(value)
         case float() if math.isfinite(value):
-            return value
+            # jsonb keeps decimals, of which a float this large would lose its last digits.
+            return int(value) if abs(value) >= EXPONENT_FROM else value
         case datetime() | date():
             return value.isoformat()
         case PurePath() | UUID():

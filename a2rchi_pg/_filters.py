@@ -7,8 +7,9 @@ nested objects. The names of catalog columns (``source_type``, ``resource_hash``
 document's column where a chunk belongs to a document.
 
 A comparison is typed: a number compares with numbers, a string with strings (by code point), a
-boolean with booleans, a date with what reads as a date. A value that is missing or of another type
-doesn't meet a condition, so it meets its negation. ``None`` means null or missing.
+boolean with booleans, a date or time with what reads as one (UTC where it has no zone). A value
+that is missing or of another type doesn't meet a condition, so it meets its negation. ``None``
+means null or missing; ``$exists`` asks whether there is a value, be it null.
 
 ``OPERATORS`` is the one table of what can be said; ``tests/filter_oracle.py`` evaluates the same
 table in Python.
@@ -16,21 +17,23 @@ table in Python.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+import json
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from functools import cached_property
-from typing import Any, TypeAlias
+from datetime import UTC, date, datetime
+from functools import cached_property, partial
+from typing import Any
 
-from psycopg.types.json import Jsonb
+import numpy as np
 
 from a2rchi_pg._content import clean_text, jsonable
-from a2rchi_pg.errors import FilterError, InvalidInput
+from a2rchi_pg.errors import FilterError
 
 MAX_DEPTH = 50
-MAX_CONDITIONS = 1000
+MAX_SIZE = 5000  # keys and values; the protocol takes 65,535
 MANY = 20  # values of $in up to which each is looked up in the index
+INDEXED_CHARACTERS = 200  # of a string in a declared field's index, which takes no long ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,34 +69,41 @@ class _Builder:
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
+        self._size = 0
 
     def bind(self, value: Any, cast: str) -> str:
+        self._grow()
         name = f"filter_{len(self.params)}"
-        if len(self.params) >= 2 * MAX_CONDITIONS:
-            raise FilterError(f"a filter may hold {MAX_CONDITIONS} conditions at most")
         self.params[name] = value
         return f"%({name})s::{cast}"
 
-    def filter(self, given: object, *, depth: int) -> str:
-        if not isinstance(given, Mapping):
-            raise FilterError(f"a filter must be a mapping of keys to conditions, got {given!r}")
+    def _grow(self, depth: int = 0) -> None:
+        self._size += 1
+        if self._size > MAX_SIZE:
+            raise FilterError(f"a filter may hold {MAX_SIZE} keys and values at most")
         if depth > MAX_DEPTH:
             raise FilterError(f"a filter may be nested {MAX_DEPTH} levels at most")
-        return _all(self._entry(key, value, depth) for key, value in given.items())
+
+    def filter(self, given: object, *, depth: int) -> str:
+        self._grow(depth)
+        if not isinstance(given, Mapping):
+            raise FilterError(f"a filter must map keys to conditions, got {_shown(given)}")
+        return _joined("AND", [self._entry(key, value, depth) for key, value in given.items()])
 
     def _entry(self, key: object, value: object, depth: int) -> str:
         if not isinstance(key, str):
-            raise FilterError(f"filter keys are strings, got {key!r}")
+            raise FilterError(f"filter keys are strings, got {_shown(key)}")
         if key in {"$and", "$or"}:
             if not isinstance(value, list | tuple) or not value:
-                raise FilterError(f"{key} takes a non-empty list of filters, got {value!r}")
+                raise FilterError(f"{key} takes a non-empty list of filters, got {_shown(value)}")
             parts = [self.filter(each, depth=depth + 1) or "true" for each in value]
-            return _all(parts) if key == "$and" else _any(parts)
+            return _joined(key[1:].upper(), parts)
         if key == "$not":
             return _not(self.filter(value, depth=depth + 1) or "true")
         if key.startswith("$"):
-            raise FilterError(f"unknown operator {key!r}: here can stand $and, $or, $not or a key")
-        field = self._conditions(Field(self, clean_text(key)), value, depth)
+            raise FilterError(f"unknown {_shown(key)}: here can stand $and, $or, $not or a key")
+        key = clean_text(key)
+        field = self._conditions(Field(self, key), value, depth)
         if key not in CATALOG:
             return field
         column = self._conditions(Column(self, key), value, depth)
@@ -102,23 +112,32 @@ class _Builder:
 
     def _conditions(self, target: Field, value: object, depth: int) -> str:
         if not isinstance(value, Mapping):
-            return _eq(target, value)
+            return self._operator(target, "$eq", value, depth)
         if not value or not all(isinstance(name, str) and name.startswith("$") for name in value):
-            raise FilterError(
-                f"the condition on {target.key!r} mixes or lacks operators: {value!r}. For a "
-                "nested value write a dotted key, for a whole object {'$eq': …}"
-            )
-        return _all(self._operator(target, name, operand, depth) for name, operand in value.items())
+            message = f"{_shown(target.key)} takes a value or operators, got {_shown(value)}. "
+            raise FilterError(message + "Objects are reached by dotted keys, or by {'$eq': …}")
+        parts = [self._operator(target, name, each, depth) for name, each in value.items()]
+        return _joined("AND", parts)
 
     def _operator(self, target: Field, name: str, operand: object, depth: int) -> str:
         if name == "$not":
-            if depth > MAX_DEPTH:
-                raise FilterError(f"a filter may be nested {MAX_DEPTH} levels at most")
+            self._grow(depth)
             return _not(self._conditions(target, operand, depth + 1))
         if name not in OPERATORS:
-            accepted = ", ".join([*OPERATORS, "$not"])
-            raise FilterError(f"unknown operator {name!r} on {target.key!r}: known are {accepted}")
-        return OPERATORS[name](target, operand)
+            known = ", ".join([*OPERATORS, "$not"])
+            raise FilterError(f"unknown {_shown(name)} on {_shown(target.key)}: known are {known}")
+        try:
+            return OPERATORS[name](target, operand)
+        except FilterError:
+            raise
+        except (ValueError, OverflowError, RecursionError) as error:
+            takes = error if isinstance(error, _Unfit) else target.operands
+            message = f"{name} on {_shown(target.key)} takes {takes}, got {_shown(operand)}"
+            raise FilterError(message) from None
+
+
+class _Unfit(ValueError):
+    """An operand is not what the operator takes; says what is."""
 
 
 class Field:
@@ -126,56 +145,75 @@ class Field:
 
     A key with dots may be a key that has dots, or a path: the first that is there counts. With keys
     bound as constants of a custom plan, these are the expressions that the index of a declared
-    field is on.
+    field is on; ``metadata_field_key`` of ``sql/0004_collection_functions.sql`` writes the same.
     """
+
+    operands = "strings, finite numbers, booleans, dates, None, and lists and dicts of these"
 
     def __init__(self, builder: _Builder, key: str) -> None:
         self.key = key
         self.bind = builder.bind
         self._path = key.split(".")
+        if len(self._path) > MAX_DEPTH:
+            raise FilterError(f"a key may have {MAX_DEPTH} steps at most, got {_shown(key)}")
+        self._is_time = CATALOG.get(key) == "timestamptz"
+        if self._is_time:
+            self.operands = "dates and times, or strings in ISO 8601"
+
+    def read(self, value: object) -> Any:
+        """An operand as this key compares it: plain JSON, or a time with a zone."""
+        if isinstance(value, date):
+            return _moment(value.isoformat())
+        if isinstance(value, np.datetime64):
+            return _moment(str(value.astype("datetime64[us]")))
+        plain = jsonable(value, self.key)
+        return _moment(plain) if self._is_time and isinstance(plain, str) else plain
 
     @cached_property
     def value(self) -> str:
         """The value as jsonb; NULL where it is missing."""
         if len(self._path) == 1:
             return f"(metadata -> {self._flat})"
-        steps = " -> ".join(self.bind(step, "text") for step in self._path)
+        steps = " -> ".join([self.bind(step, "text") for step in self._path])
         return f"coalesce(metadata -> {self._flat}, metadata -> {steps})"
 
     @cached_property
     def _flat(self) -> str:
         return self.bind(self.key, "text")
 
+    def json(self, value: Any) -> str:
+        """A bound jsonb value."""
+        return self.bind(_encoded(value), "jsonb")
+
     def holds(self, value: Any) -> str:
         """This key has that value, or a container that has it; by the GIN index."""
-        flat = f"metadata @> {self.bind(Jsonb({self.key: value}), 'jsonb')}"
+        flat = f"metadata @> {self.json({self.key: value})}"
         if len(self._path) == 1:
             return flat
         nested: Any = value
         for step in reversed(self._path):
             nested = {step: nested}
-        deep = f"metadata @> {self.bind(Jsonb(nested), 'jsonb')}"
-        return f"({flat} OR {deep} AND metadata -> {self._flat} IS NULL)"
+        return f"({flat} OR metadata @> {self.json(nested)} AND metadata -> {self._flat} IS NULL)"
 
-    @property
+    def among(self, values: list[Any]) -> str:
+        """This key has one of those JSON values."""
+        return f"{self.value} = ANY({self.bind([_encoded(v) for v in values], 'jsonb[]')})"
+
+    @cached_property
     def text(self) -> str:
         """The value where it is a string; NULL elsewhere."""
         value = self.value
         return f"CASE WHEN jsonb_typeof({value}) = 'string' THEN {value} #>> '{{}}' END"
 
-    @property
+    @cached_property
     def number(self) -> str:
         """The value where it is a number; NULL elsewhere."""
         return f"CASE WHEN jsonb_typeof({self.value}) = 'number' THEN {self.value}::numeric END"
 
-    @property
+    @cached_property
     def moment(self) -> str:
         """The value where it is a string that reads as a date or a time; NULL elsewhere."""
         return f"metadata_timestamp({self.value})"
-
-    def fail(self, expected: str, got: object) -> FilterError:
-        """The error that says what was expected of this key's operand."""
-        return FilterError(f"{expected} on {self.key!r}, got {got!r}")
 
 
 class Column(Field):
@@ -183,62 +221,49 @@ class Column(Field):
 
     def __init__(self, builder: _Builder, key: str) -> None:
         super().__init__(builder, key)
-        self._type = CATALOG[key]
-
-    @cached_property
-    def value(self) -> str:
-        return f"to_jsonb({self.key})"
+        self.value = f"to_jsonb({key})"
+        self.text = key if CATALOG[key] == "text" else "NULL"
+        self.number = f"{key}::numeric" if CATALOG[key] == "numeric" else "NULL::numeric"
+        self.moment = key if self._is_time else "NULL::timestamptz"
 
     def holds(self, value: Any) -> str:
-        fits = isinstance(value, str if self._type == "text" else int | float)
-        if self._type == "timestamptz" or not fits or isinstance(value, bool):
-            return "false"
-        return f"{self.key} = {self.bind(value, self._type)}"
+        return self.among([value])
 
-    @property
-    def text(self) -> str:
-        return self.key if self._type == "text" else "NULL"
-
-    @property
-    def number(self) -> str:
-        return f"{self.key}::numeric" if self._type == "numeric" else "NULL::numeric"
-
-    @property
-    def moment(self) -> str:
-        return self.key if self._type == "timestamptz" else "NULL::timestamptz"
+    def among(self, values: list[Any]) -> str:
+        if CATALOG[self.key] == "text":
+            texts = [value for value in values if isinstance(value, str)]
+            return f"{self.key} = ANY({self.bind(texts, 'text[]')})"
+        numbers = [_encoded(each) for each in values if _is_number(each)]
+        return f"{self.number} = ANY({self.bind(numbers, 'numeric[]')})"
 
 
-CATALOG = {
-    **dict.fromkeys(
-        (
-            "resource_hash",
-            "display_name",
-            "source_type",
-            "url",
-            "ticket_id",
-            "git_repo",
-            "git_commit",
-            "suffix",
-            "mime_type",
-        ),
-        "text",
-    ),
-    "size_bytes": "numeric",
-    **dict.fromkeys(("source_created_at", "source_modified_at", "ingested_at"), "timestamptz"),
-}
+_TEXTS = "resource_hash display_name source_type url ticket_id git_repo git_commit suffix mime_type"
+_TIMES = "source_created_at source_modified_at ingested_at"
+CATALOG = dict.fromkeys(_TEXTS.split(), "text") | dict.fromkeys(_TIMES.split(), "timestamptz")
+CATALOG["size_bytes"] = "numeric"
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def _all(parts: Any) -> str:
-    return _joined(parts, " AND ")
+def _shown(value: object) -> str:
+    """``value`` for a message: short, however long or deep it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
-def _any(parts: Any) -> str:
-    return _joined(parts, " OR ")
+def _moment(iso: str) -> datetime:
+    moment = datetime.fromisoformat(iso)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _joined(parts: Any, word: str) -> str:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _joined(word: str, parts: Iterable[str]) -> str:
     listed = [part for part in parts if part]
-    return listed[0] if len(listed) == 1 else f"({word.join(listed)})" if listed else ""
+    return f"({f' {word} '.join(listed)})" if len(listed) > 1 else "".join(listed)
 
 
 def _not(condition: str) -> str:
@@ -246,104 +271,97 @@ def _not(condition: str) -> str:
     return f"NOT coalesce({condition}, false)"
 
 
-def _json_value(target: Field, value: object) -> Any:
-    try:
-        return jsonable(value, target.key)
-    except InvalidInput as error:
-        raise FilterError(str(error)) from None
+def _same(target: Field, plain: Any) -> str:
+    match plain:
+        case None:
+            return f"coalesce({target.value}, 'null') = 'null'"
+        case datetime():
+            return f"{target.moment} = {target.bind(plain, 'timestamptz')}"
+        case dict() | list():
+            return f"({target.holds(plain)} AND {target.value} = {target.json(plain)})"
+        case _:
+            return target.holds(plain)
 
 
 def _eq(target: Field, value: object) -> str:
-    plain = _json_value(target, value)
-    if plain is None:
-        return f"coalesce({target.value}, 'null') = 'null'"
-    if isinstance(plain, dict | list):
-        exact = f"{target.value} = {target.bind(Jsonb(plain), 'jsonb')}"
-        return _all([target.holds(plain), exact])
-    return target.holds(plain)
+    return _same(target, target.read(value))
 
 
 def _in(target: Field, values: object) -> str:
     if not isinstance(values, list | tuple | set | frozenset):
-        raise target.fail("$in and $nin take a list of values", values)
-    if len(values) <= MANY:
-        return _any([_eq(target, value) for value in values]) or "false"
-    plain = [_json_value(target, value) for value in values]
-    listed = [Jsonb(value) for value in plain if value is not None]
-    found = f"{target.value} = ANY({target.bind(listed, 'jsonb[]')})"
-    return found if len(listed) == len(plain) else _any([found, _eq(target, None)])
+        raise _Unfit("a list of values")
+    plain = [target.read(value) for value in values]
+    if len(plain) <= MANY:
+        return _joined("OR", [_same(target, each) for each in plain]) or "false"
+    times = [each for each in plain if isinstance(each, datetime)]
+    others = [each for each in plain if each is not None and not isinstance(each, datetime)]
+    found = [f"{target.moment} = ANY({target.bind(times, 'timestamptz[]')})"] if times else []
+    found += [target.among(others)] if others else []
+    found += [_same(target, None)] if None in plain else []
+    return _joined("OR", found)
 
 
-def _ordered(symbol: str) -> Callable[[Field, object], str]:
-    def compare(target: Field, value: object) -> str:
-        match value:
-            case bool() | None:
-                pass
-            case int() | float() if isinstance(value, int) or math.isfinite(value):
-                return f"{target.number} {symbol} {target.bind(str(value), 'text')}::numeric"
-            case str():
-                bound = target.bind(clean_text(value), "text")
-                return f'({target.text}) COLLATE "C" {symbol} {bound}'
-            case datetime() | date():
-                bound = target.bind(Jsonb(value.isoformat()), "jsonb")
-                return f"{target.moment} {symbol} metadata_timestamp({bound})"
-        raise target.fail(f"{_NAMES[symbol]} takes a finite number, a string or a date", value)
-
-    return compare
-
-
-_NAMES = {">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte"}
-_gte, _lte = _ordered(">="), _ordered("<=")
+def _ordered(symbol: str, target: Field, value: object) -> str:
+    plain = target.read(value)
+    if isinstance(plain, datetime):
+        return f"{target.moment} {symbol} {target.bind(plain, 'timestamptz')}"
+    if _is_number(plain):
+        return f"{target.number} {symbol} {target.bind(_encoded(plain), 'numeric')}"
+    if not isinstance(plain, str):
+        raise _Unfit("a finite number, a string or a date")
+    # The first half says nothing new, but the index of a declared field can answer it.
+    bound = target.bind(plain, "text")
+    loosely = f"{symbol[0]}= left({bound}, {INDEXED_CHARACTERS})"
+    return (
+        f'(left({target.text}, {INDEXED_CHARACTERS}) COLLATE "C" {loosely}'
+        f' AND ({target.text}) COLLATE "C" {symbol} {bound})'
+    )
 
 
 def _between(target: Field, bounds: object) -> str:
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:  # noqa: PLR2004 - low and high
-        raise target.fail("$between takes a list of two bounds", bounds)
-    return _all([_gte(target, bounds[0]), _lte(target, bounds[1])])
+        raise _Unfit("a list of two bounds")
+    return f"({_ordered('>=', target, bounds[0])} AND {_ordered('<=', target, bounds[1])})"
 
 
 def _exists(target: Field, wanted: object) -> str:
     if not isinstance(wanted, bool):
-        raise target.fail("$exists takes True or False", wanted)
+        raise _Unfit("True or False")
     return f"{target.value} IS {'NOT ' if wanted else ''}NULL"
 
 
-def _pattern(operator: str) -> Callable[[Field, object], str]:
-    def match(target: Field, pattern: object) -> str:
-        if not isinstance(pattern, str):
-            raise target.fail("$like and $ilike take a pattern with % and _", pattern)
-        # A lone backslash at the end is an error in PostgreSQL; here it stands for itself.
-        trailing = len(pattern) - len(pattern.rstrip("\\"))
-        safe = clean_text(pattern) + ("\\" if trailing % 2 else "")
-        return f"({target.text}) {operator} {target.bind(safe, 'text')}"
-
-    return match
+def _like(operator: str, target: Field, pattern: object) -> str:
+    if not isinstance(pattern, str):
+        raise _Unfit("a pattern with % and _")
+    # A lone backslash at the end is an error in PostgreSQL; here it stands for itself.
+    safe = clean_text(pattern)
+    trailing = len(safe) - len(safe.rstrip("\\"))
+    bound = target.bind(safe + trailing % 2 * "\\", "text")
+    return f"({target.text}) {operator} {bound}"
 
 
 def _contains(target: Field, value: object) -> str:
-    plain = _json_value(target, value)
-    if plain is None or isinstance(plain, dict | list):
-        raise target.fail("$contains takes a string, number or boolean", value)
-    element = target.holds([plain])
-    if not isinstance(plain, str):
-        return element
-    return _any([element, f"strpos({target.text}, {target.bind(plain, 'text')}) > 0"])
+    plain = target.read(value)
+    if isinstance(plain, str):
+        inside = f"strpos({target.text}, {target.bind(plain, 'text')}) > 0"
+        return f"({target.holds([plain])} OR {inside})"
+    if not isinstance(plain, bool) and not _is_number(plain):
+        raise _Unfit("a string, a number or a boolean")
+    return target.holds([plain])
 
 
-Operator: TypeAlias = Callable[[Field, object], str]
-
-OPERATORS: dict[str, Operator] = {
+OPERATORS: dict[str, Callable[[Field, object], str]] = {
     "$eq": _eq,
     "$ne": lambda target, value: _not(_eq(target, value)),
-    "$gt": _ordered(">"),
-    "$gte": _gte,
-    "$lt": _ordered("<"),
-    "$lte": _lte,
+    "$gt": partial(_ordered, ">"),
+    "$gte": partial(_ordered, ">="),
+    "$lt": partial(_ordered, "<"),
+    "$lte": partial(_ordered, "<="),
     "$in": _in,
     "$nin": lambda target, values: _not(_in(target, values)),
     "$between": _between,
     "$exists": _exists,
-    "$like": _pattern("LIKE"),
-    "$ilike": _pattern("ILIKE"),
+    "$like": partial(_like, "LIKE"),
+    "$ilike": partial(_like, "ILIKE"),
     "$contains": _contains,
 }

@@ -39,7 +39,10 @@ class Fusion:
 
 
 def fusion(
-    name: str, semantic_weight: float | None, bm25_weight: float | None, candidates: int
+    name: str,
+    semantic_weight: float | None = None,
+    bm25_weight: float | None = None,
+    candidates: int = CANDIDATES,
 ) -> Fusion:
     """Check a caller's choice; of two weights one may be missing, or both.
 

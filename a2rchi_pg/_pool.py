@@ -68,7 +68,6 @@ class SyncPool:
             kwargs=settings.kwargs,
             configure=_connection.configure,
             check=_connection.check,
-            reset=_connection.reset,
             open=False,
             **sizes,
         )
@@ -147,7 +146,6 @@ class AsyncPool:
             kwargs=settings.kwargs,
             configure=_connection.aconfigure,
             check=_connection.acheck,
-            reset=_connection.areset,
             open=False,
             **sizes,
         )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from a2rchi_pg import _chunks, _search
+from a2rchi_pg import _chunks, _inspection, _search
 from a2rchi_pg._chunks import Batch
-from a2rchi_pg._content import clean_text, wanted_ids
+from a2rchi_pg._content import clean_text, jsonable, wanted_ids
+from a2rchi_pg._explain import Explanation, analysed, explanation
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
+from a2rchi_pg._options import SearchOptions, check_k
 from a2rchi_pg._scores import diversify
 from a2rchi_pg._target import Target, degraded
 from a2rchi_pg._vectors import Vector, as_matrix, as_vector
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from a2rchi_pg._fusion import Fusion
+    from a2rchi_pg._inspection import MetadataField
     from a2rchi_pg._op import Op
     from a2rchi_pg._records import Record
     from a2rchi_pg._search import Hit, HybridRow
@@ -45,36 +46,6 @@ logger = logging.getLogger("a2rchi_pg.store")
 
 DEFAULT_BATCH = 500
 LARGE_LOAD = 5_000  # texts, from which a load may be worth building the indexes anew
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
-    """What narrows a search and how hard it looks."""
-
-    condition: Condition
-    ef_search: int | None
-
-
-def search_options(
-    filter: Mapping[str, Any] | None,  # noqa: A002 - LangChain's name
-    ef_search: int | None = None,
-) -> SearchOptions:
-    """Check and compile a search's options.
-
-    Raises:
-        FilterError: If the filter can't be understood.
-        InvalidInput: If ``ef_search`` isn't between 1 and 1,000.
-    """
-    if ef_search is not None and not 1 <= ef_search <= _search.MAX_EF_SEARCH:
-        raise InvalidInput(f"ef_search must be between 1 and 1000, got {ef_search!r}")
-    return SearchOptions(condition=compile_filter(filter), ef_search=ef_search)
-
-
-def check_k(k: object, name: str = "k") -> int:
-    """``k``, which must be a whole number of at least 0."""
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 0:
-        raise InvalidInput(f"{name} must be a whole number of at least 0, got {k!r}")
-    return int(k)
 
 
 class Store(Target):
@@ -186,14 +157,8 @@ class Store(Target):
 
         yield from self._on(lambda: self._ensure(dimensions), upsert)
 
-    def delete(self, ids: Sequence[str]) -> Flow[int]:
-        """Delete chunks by id; how many there were."""
-        wanted = wanted_ids(ids)
-        return (yield from self._query(lambda c: _chunks.delete_by_ids(c, wanted))) or 0
-
-    def delete_where(self, filter: Mapping[str, Any]) -> Flow[int]:  # noqa: A002 - LangChain's name
-        """Delete every chunk that meets the filter; how many there were."""
-        condition = compile_filter(filter)
+    def delete(self, condition: Condition) -> Flow[int]:
+        """Delete every chunk that meets a condition; how many there were."""
         return (yield from self._query(lambda c: _chunks.delete_where(c, condition))) or 0
 
     # -- out ----------------------------------------------------------------------------------
@@ -281,10 +246,87 @@ class Store(Target):
             )
         )
 
+    # -- without a question -------------------------------------------------------------------
+
+    def fields(self) -> Flow[list[MetadataField]]:
+        """The metadata's top-level keys and types."""
+        return (yield from self._query(_inspection.metadata_fields)) or []
+
+    def values(self, key: str, limit: int, options: SearchOptions) -> Flow[list[tuple[Any, int]]]:
+        """The commonest values of a key."""
+        wanted, most = clean_text(key), check_k(limit, "limit")
+        found = yield from self._query(
+            lambda c: _inspection.metadata_values(c, wanted, most, options.condition)
+        )
+        return found or []
+
+    def page(
+        self, options: SearchOptions, limit: int, after: str | None
+    ) -> Flow[list[tuple[str, str, dict[str, Any]]]]:
+        """Chunks in the order of their ids, from behind ``after`` on."""
+        most = check_k(limit, "limit")
+        found = yield from self._query(
+            lambda c: _inspection.page(c, options.condition, most, after)
+        )
+        return found or []
+
+    def update_metadata(
+        self, patch: Mapping[str, Any], remove: Sequence[str], condition: Condition
+    ) -> Flow[int]:
+        """Merge into the metadata of the chunks that meet a condition; how many there were."""
+        plain = jsonable(dict(patch), "metadata")
+        changed = yield from self._query(
+            lambda c: _inspection.update_metadata(c, plain, remove, condition)
+        )
+        return changed or 0
+
+    def explain(
+        self, query: str, search_type: str, k: int, options: SearchOptions, fusion: Fusion
+    ) -> Flow[Explanation]:
+        """Run a search under EXPLAIN ANALYZE, and measure the recall of its dense part."""
+        if search_type not in _EXPLAINABLE:
+            raise InvalidInput(
+                f"search_type must be one of {', '.join(_EXPLAINABLE)}; got {search_type!r}"
+            )
+        collection = self._noticed((yield from self.existing()))
+        words, condition = clean_text(query), options.condition
+        if search_type == "bm25":
+            op: Op[Any] = _search.lexical(collection, words, check_k(k), condition=condition)
+            return explanation(collection, (yield analysed(op)), None)
+        vector = as_vector((yield EmbedQuery(query)), collection.dimensions)
+        dense = _search.dense(
+            collection, vector, check_k(k), condition=condition, ef_search=options.ef_search
+        )
+        op = dense
+        if search_type == "hybrid":
+            op = _search.hybrid(
+                _fits(collection, fusion),
+                vector,
+                words,
+                k,
+                fusion=fusion,
+                condition=condition,
+                ef_search=options.ef_search,
+            )
+        exact = _search.dense(
+            replace(collection, vector_index=False), vector, k, condition=condition
+        )
+        account = yield analysed(op)
+        return explanation(collection, account, _recall((yield dense), (yield exact)))
+
     def _vector(self, query: str | ArrayLike) -> Flow[Vector]:
         if isinstance(query, str):
             return as_vector((yield EmbedQuery(query)))
         return as_vector(query)
+
+
+_EXPLAINABLE = ("similarity", "bm25", "hybrid")
+
+
+def _recall(found: list[Hit], exact: list[Hit]) -> float:
+    if not exact:
+        return 1.0
+    return len({hit[0] for hit in found} & {hit[0] for hit in exact}) / len(exact)
 
 
 def _fits(collection: Collection, fusion: Fusion) -> Collection:

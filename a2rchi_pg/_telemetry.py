@@ -22,6 +22,8 @@ if find_spec("opentelemetry") is not None:
             f"a2rchi_pg {operation}",
             kind=trace.SpanKind.CLIENT,
             attributes={"db.system.name": "postgresql", "db.operation.name": operation},
+            # It would record the chain of causes, and with it the values in psycopg's DETAIL.
+            record_exception=False,
         )
         return started
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.vectorstores import VectorStore
 
 from a2rchi_pg import _flow
+from a2rchi_pg._options import which
 from a2rchi_pg._records import Record, document_records, records
 from a2rchi_pg._store import DEFAULT_BATCH, Store
 from a2rchi_pg.collections import CollectionSpec
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
     from a2rchi_pg._flow import Flow
     from a2rchi_pg._op import Runner
+    from a2rchi_pg._options import Filter
 
 T = TypeVar("T")
-Filter: TypeAlias = "Mapping[str, Any] | None"
 
 
 class WritableStore(VectorStore):
@@ -235,7 +236,7 @@ class WritableStore(VectorStore):
             InvalidInput: If neither or both are given.
         """
         _no_more(kwargs)
-        self._do(self._delete(ids, filter))
+        self._do(self._store.delete(which(ids, filter)))
         return True
 
     async def adelete(
@@ -247,15 +248,43 @@ class WritableStore(VectorStore):
     ) -> bool:
         """The asynchronous twin of :meth:`delete`."""
         _no_more(kwargs)
-        await self._ado(self._delete(ids, filter))
+        await self._ado(self._store.delete(which(ids, filter)))
         return True
 
-    def _delete(self, ids: Sequence[str] | None, filter: Filter) -> Flow[int]:  # noqa: A002
-        if ids is not None and filter is None:
-            return self._store.delete(ids)
-        if ids is None and filter is not None:
-            return self._store.delete_where(filter)
-        raise InvalidInput("say what to delete: either ids=[…] or filter={…} ({} for everything)")
+    def update_metadata(
+        self,
+        patch: Mapping[str, Any],
+        *,
+        remove: Sequence[str] = (),
+        ids: Sequence[str] | None = None,
+        filter: Filter = None,  # noqa: A002 - LangChain's name
+    ) -> int:
+        """Change the metadata of some documents, leaving text and vectors, in one transaction.
+
+        Args:
+            patch: Keys to set, at the top level; others stay.
+            remove: Keys to take away.
+            ids: Which documents.
+            filter: Or which, by their metadata; ``{}`` means every one.
+
+        Returns:
+            How many documents there were.
+
+        Raises:
+            InvalidInput: If neither or both of ids and filter are given.
+        """
+        return self._do(self._store.update_metadata(patch, remove, which(ids, filter)))
+
+    async def aupdate_metadata(
+        self,
+        patch: Mapping[str, Any],
+        *,
+        remove: Sequence[str] = (),
+        ids: Sequence[str] | None = None,
+        filter: Filter = None,  # noqa: A002 - LangChain's name
+    ) -> int:
+        """The asynchronous twin of :meth:`update_metadata`."""
+        return await self._ado(self._store.update_metadata(patch, remove, which(ids, filter)))
 
     @classmethod
     def from_texts(  # type: ignore[override]  # which database can't be guessed

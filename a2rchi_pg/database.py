@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import PoolTimeout
 
 from a2rchi_pg import _schema
 from a2rchi_pg._connection import ConnectionSettings
 from a2rchi_pg._op import Op, Steps, fetch_tuples, write
 from a2rchi_pg._pool import AsyncPool, SyncPool, adrive, drive
-from a2rchi_pg.errors import InvalidInput, NotOpen, translate
+from a2rchi_pg._retry import CommitUnknown
+from a2rchi_pg.errors import InvalidInput, NotOpen, Unavailable, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +177,7 @@ class Database:
             Unavailable: If the server can't be reached.
             SchemaOutOfDate: If the schema doesn't fit this version; names the command to run.
         """
-        if self._apools is None:
+        if self._apools is None or self._orphaned():
             async with AsyncExitStack() as stack:
                 pools = []
                 for settings in self._all_settings():
@@ -189,11 +191,17 @@ class Database:
         return self
 
     async def aclose(self) -> None:
-        """Close the event loop's pool and everything :meth:`close` closes."""
-        pools, self._apools, self._loop = self._apools, None, None
-        for pool in pools or ():
+        """Close the running event loop's pool and everything :meth:`close` closes."""
+        own = self._apools if self._loop is asyncio.get_running_loop() else None
+        if own is not None or self._orphaned():
+            self._apools = self._loop = None
+        for pool in own or ():
             await pool.close()
         await asyncio.to_thread(self.close)
+
+    def _orphaned(self) -> bool:
+        """Whether the pool's event loop ended before the pool was closed, which it can't be now."""
+        return self._loop is not None and self._loop.is_closed()
 
     def __enter__(self) -> Self:
         return self.open()
@@ -226,6 +234,11 @@ class Database:
         Raises:
             DatabaseError: What the server said, translated.
         """
+        try:
+            return _pick(self._opened(), op).run(op)
+        except Unavailable as error:
+            if not self._revived(error):
+                raise
         return _pick(self._opened(), op).run(op)
 
     async def arun(self, op: Op[T]) -> T:
@@ -233,7 +246,19 @@ class Database:
         pools = self._apools
         if pools is None or self._loop is not asyncio.get_running_loop():
             return await asyncio.to_thread(self.run, op)
+        try:
+            return await _pick(pools, op).run(op)
+        except Unavailable as error:
+            if not await asyncio.to_thread(self._revived, error):
+                raise
         return await _pick(pools, op).run(op)
+
+    def _revived(self, error: Unavailable) -> bool:
+        """Whether the embedded server runs (again), and the operation is worth another try."""
+        if self._server is None or isinstance(error.__cause__, PoolTimeout):
+            return False
+        self._server.ensure()
+        return not isinstance(error, CommitUnknown)
 
     def transaction(self) -> Transaction:
         """Several operations in one transaction: ``with`` or ``async with`` it, then ``run``."""

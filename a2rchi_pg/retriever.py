@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from langchain_core.documents import BaseDocumentCompressor  # noqa: TC002 - pydantic needs it
 from langchain_core.vectorstores import VectorStoreRetriever
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
         CallbackManagerForRetrieverRun,
     )
     from langchain_core.documents import Document
+
+DEFAULT_K = 4
 
 
 class PostgresRetriever(VectorStoreRetriever):
@@ -26,6 +29,9 @@ class PostgresRetriever(VectorStoreRetriever):
         search_kwargs: Passed to the search, such as ``{"filter": {…}, "bm25_weight": 0.3}``.
         k: How many documents; overrides ``search_kwargs["k"]``, and is overridden by the ``k`` of a
             call: ``retriever.invoke(question, k=3)``.
+        reranker: Any LangChain document compressor, such as a cross-encoder: it is given
+            ``rerank_top_n`` documents, and the first ``k`` of those it returns are the answer.
+        rerank_top_n: How many documents are searched for it, at least ``k``.
     """
 
     allowed_search_types: ClassVar[Collection[str]] = (
@@ -34,23 +40,43 @@ class PostgresRetriever(VectorStoreRetriever):
         "hybrid",
     )
     k: int | None = None
+    reranker: BaseDocumentCompressor | None = None
+    rerank_top_n: int = 30
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        options = self._options(kwargs)
+        options, k = self._options(kwargs)
         if self.search_type in {"bm25", "hybrid"}:
-            return self.vectorstore.search(query, self.search_type, **options)
-        return super()._get_relevant_documents(query, run_manager=run_manager, **options)
+            found = self.vectorstore.search(query, self.search_type, **options)
+        else:
+            found = super()._get_relevant_documents(query, run_manager=run_manager, **options)
+        if self.reranker is None:
+            return found
+        callbacks = run_manager.get_child()
+        return list(self.reranker.compress_documents(found, query, callbacks=callbacks))[:k]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        options = self._options(kwargs)
+        options, k = self._options(kwargs)
         if self.search_type in {"bm25", "hybrid"}:
-            return await self.vectorstore.asearch(query, self.search_type, **options)
-        return await super()._aget_relevant_documents(query, run_manager=run_manager, **options)
+            found = await self.vectorstore.asearch(query, self.search_type, **options)
+        else:
+            found = await super()._aget_relevant_documents(
+                query, run_manager=run_manager, **options
+            )
+        if self.reranker is None:
+            return found
+        callbacks = run_manager.get_child()
+        ranked = await self.reranker.acompress_documents(found, query, callbacks=callbacks)
+        return list(ranked)[:k]
 
-    def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _options(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """What to search with, and how many documents to return in the end."""
         ours = {} if self.k is None else {"k": self.k}
-        return {**self.search_kwargs, **ours, **kwargs}
+        options = {**self.search_kwargs, **ours, **kwargs}
+        k = options.get("k", DEFAULT_K)
+        if self.reranker is not None:
+            options["k"] = max(k, self.rerank_top_n)
+        return options, k

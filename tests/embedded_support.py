@@ -27,6 +27,12 @@ ROOT = os.geteuid() == 0
 REPOSITORY = Path(__file__).parent.parent
 # What is killed here is processes, not the power: without fsync the tests take half the time.
 SMALL = {"shared_buffers": "32MB", "max_connections": 20, "fsync": False}
+# A client needs the embedded server alone; the package's __init__ takes a second to load.
+BARE = f"""\
+import sys, types
+sys.modules["a2rchi_pg"] = types.ModuleType("a2rchi_pg")
+sys.modules["a2rchi_pg"].__path__ = [{str(REPOSITORY / "a2rchi_pg")!r}]
+"""
 _CLIENT = """\
 import json, os, sys
 from a2rchi_pg.embedded import EmbeddedPostgres
@@ -96,10 +102,9 @@ class Client:
     def __init__(self, path: Path, **options: Any) -> None:
         options = {"settings": SMALL, "start_timeout": 60.0, **options}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CLIENT, str(path), json.dumps(options)],
+            [sys.executable, "-c", BARE + _CLIENT, str(path), json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
 
     @property

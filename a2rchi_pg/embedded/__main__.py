@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:
         return command(chosen)
-    except EmbeddedError as error:
+    except (EmbeddedError, OSError) as error:
         print(f"error: {' | '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201 -- a command line speaks
         return 1
 

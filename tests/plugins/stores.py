@@ -171,10 +171,10 @@ def new_store(common: Database, model: WordModel) -> Iterator[NewStore]:
         def make(
             *, embedding: Embeddings | None = None, database: Any = None, **spec: Any
         ) -> PostgresVectorStore:
-            name = spec.setdefault("name", f"test-{token_hex(6)}")
-            cleanup.callback(Collections(common).drop, name)
+            asked = CollectionSpec(**{"name": f"test-{token_hex(6)}", **spec})
+            cleanup.callback(Collections(common).drop, asked.name)
             return PostgresVectorStore(
-                embedding or model, database=database or common, collection=CollectionSpec(**spec)
+                embedding or model, database=database or common, collection=asked
             )
 
         yield make

@@ -1,0 +1,236 @@
+"""The compiled filters against their specification, on random filters and random metadata.
+
+One statement puts five filters to twenty rows, so an example is a hundred pairs. The default run
+is the same every time; ``A2RCHI_PG_TEST_PAIRS=100000`` looks at that many new ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from a2rchi_pg._filters import CATALOG, OPERATORS, Condition, compile_filter
+from tests import filter_oracle
+from tests.filter_oracle import matches
+from tests.plugins.servers import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+ASKED = os.environ.get("A2RCHI_PG_TEST_PAIRS")
+PAIRS = int(ASKED or 12_000)
+FILTERS = 5
+ROWS = 20
+quick = settings(
+    max_examples=-(-PAIRS // (FILTERS * ROWS)),
+    derandomize=ASKED is None,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+pytestmark = pytest.mark.timeout(max(120, PAIRS // 50))
+
+# -- what is said -----------------------------------------------------------------------------
+
+KEYS = [
+    *("a", "b", "a.b", "a.b.c", "b.a", "", ".", "a.", "file-name", "two words", "it's", 'say "x"'),
+    *("100%", "%s", "%(filter_0)s", "{}", "{a}", "\\", "a\\b", "--", "a;b", "a.$b", "ключ", "🗝"),
+    *("metadata", "id", "k" * 3000),
+]
+NUMBERS = [
+    *(0, 1, -1, 2, 0.0, -0.0, 1.0, 0.5, 0.1, 2**53 + 1, 2.0**53, 2**63, -(2**64), 10**40),
+    *(1e308, -1e308, 10**308, 5e-324, 1e-7),
+]
+STRINGS = [
+    *("", "a", "b", "A", "ab", "aXb", "a%b", "a_b", "a\\b", "\\", "%", "_", "é", "É", "ß", "👍"),
+    *("1", "1.0", "true", "null", "it's", '"', "a\nb", "{}", "z" * 300, "z" * 300 + "a"),
+]
+TIMES = [
+    *("2024-01-01", "2024-01-01T00:00", "2024-01-01 00:00:00Z", "2024-01-01T02:00:00+02:00"),
+    *("2024-06-30T23:59:59.999999", "2024-06-30T24:00:00", "0001-01-01", "9999-12-31T23:59:59"),
+]
+NOT_TIMES = [
+    *("now", "today", "infinity", "2024-13-01", "2024-02-30", "2024-1-1", "2024-01-01T25:00"),
+    *("2024-01-01 now", "2024-01-01 10:00 EST", "2024-01-01T10:00:00+16:00", "0000-01-01"),
+    *("2024-01-01\n", " 2024-01-01", "20240101", "2024-01-01 BC", "٢٠٢٤-٠١-٠١"),
+]
+text = st.text(st.characters(min_codepoint=1, max_codepoint=0x24F, exclude_characters="İ"))
+keys = st.sampled_from(KEYS) | text.filter(
+    lambda key: not key.startswith("$") and key not in CATALOG
+)
+numbers = (
+    st.sampled_from(NUMBERS) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
+strings = st.sampled_from(STRINGS) | text
+zones = st.timedeltas(timedelta(hours=-15), timedelta(hours=15)).map(
+    lambda away: timezone(timedelta(seconds=away // timedelta(seconds=1)))
+)
+moments = (
+    st.sampled_from([date(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 6, 30)])  # noqa: DTZ001
+    | st.dates(date(2, 1, 1), date(9998, 1, 1))
+    | st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.none() | zones)  # noqa: DTZ001
+)
+times = st.sampled_from(TIMES) | moments.map(lambda moment: moment.isoformat())
+scalars = st.none() | st.booleans() | numbers | strings | times | st.sampled_from(NOT_TIMES)
+plain_keys = st.sampled_from(["a", "b", "c", "a.b", "", "it's"])
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(plain_keys, inner, max_size=3),
+    max_leaves=6,
+)
+
+patterns = st.sampled_from(
+    ["%", "_", "a%", "%b", "a_b", "a\\%b", "a\\_b", "\\", "a\\\\b", "A%", "É", "%\\", "\\a", "__"]
+) | strings.map(lambda word: f"%{word}%")
+ordered = numbers | strings | times | moments
+
+
+def operators(
+    operand: st.SearchStrategy[Any], bound: st.SearchStrategy[Any], part: st.SearchStrategy[Any]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """One to three operators on a field, ``$not`` around some of them."""
+    many = st.lists(operand, max_size=4) | st.lists(operand, min_size=21, max_size=22)
+    takes = {
+        **dict.fromkeys(("$eq", "$ne"), operand),
+        **dict.fromkeys(("$gt", "$gte", "$lt", "$lte"), bound),
+        **dict.fromkeys(("$in", "$nin"), many),
+        "$between": st.lists(bound, min_size=2, max_size=2),
+        "$exists": st.booleans(),
+        **dict.fromkeys(("$like", "$ilike"), patterns),
+        "$contains": part,
+    }
+    assert takes.keys() == OPERATORS.keys() == filter_oracle.OPERATORS.keys()
+    names = st.lists(st.sampled_from(list(takes)), min_size=1, max_size=3, unique=True)
+    some = names.flatmap(lambda names: st.fixed_dictionaries({n: takes[n] for n in names}))
+    return some | some.map(lambda given: {"$not": given})
+
+
+def combined(fields: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Filters of these fields, put together in every way there is."""
+    return st.recursive(
+        fields,
+        lambda inner: st.one_of(
+            st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=3)}),
+            st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=3)}),
+            st.fixed_dictionaries({"$not": inner}),
+            st.builds(lambda one, other: {**one, **other}, fields, inner),
+        ),
+        max_leaves=5,
+    )
+
+
+Row = tuple[dict[str, Any], "int | None"]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Row]]:
+    """Filters and rows that speak of the same few keys and values, or nothing would ever match."""
+    names = draw(st.lists(keys, min_size=1, max_size=3, unique=True))
+    pool = draw(st.lists(values, min_size=2, max_size=4))
+    objects = [build(name, value) for name in names for value in pool for build in (flat, deep)]
+    objects += [{**one, **other} for one, other in zip(objects, objects[3:], strict=False)]
+    rows = draw(st.permutations([{}, *objects]))[:ROWS]
+    operand = st.sampled_from(pool) | values | moments
+    simple = [each for each in pool if not isinstance(each, dict | list | bool | None)]
+    bound = ordered | st.sampled_from(simple or [0])
+    leaf = [part for each in pool for part in (each if isinstance(each, list) else [each])]
+    part = st.sampled_from(
+        [each for each in leaf if not isinstance(each, dict | list | None)] or [0]
+    )
+    condition = operators(operand, bound, part | strings | numbers | st.booleans())
+    plain = operand.filter(lambda value: not isinstance(value, dict))
+    fields = st.dictionaries(st.sampled_from(names), condition | plain, max_size=3)
+    filters = draw(st.lists(combined(fields), min_size=FILTERS, max_size=FILTERS))
+    return filters, [(row, None) for row in rows]
+
+
+def flat(key: str, value: Any) -> dict[str, Any]:
+    return {key: value}
+
+
+def deep(key: str, value: Any) -> dict[str, Any]:
+    for step in reversed(key.split(".")):
+        value = {step: value}
+    return value
+
+
+# -- what comes of it -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection]:
+    with closing(connect(dsn)) as opened:
+        yield opened
+
+
+def selected(
+    connection: psycopg.Connection, conditions: list[Condition], rows: list[Row]
+) -> list[list[bool]]:
+    """Which rows meet each condition, in one statement."""
+    columns, params = [], {}
+    for number, condition in enumerate(conditions):
+        columns.append(f"({condition.sql.replace('%(filter_', f'%(filter_{number}_')}) IS TRUE")
+        params |= {
+            name.replace("filter_", f"filter_{number}_"): value
+            for name, value in condition.params.items()
+        }
+    found = connection.execute(
+        f"""
+        SELECT {", ".join(columns)}
+        FROM unnest(%(metadatas)s::jsonb[], %(documents)s::bigint[]) WITH ORDINALITY
+            AS chunk (metadata, document_id, n)
+        ORDER BY n
+        """.encode(),
+        {
+            "metadatas": [json.dumps(metadata) for metadata, _ in rows],
+            "documents": [document for _, document in rows],
+            **params,
+        },
+    )
+    return [list(column) for column in zip(*found, strict=True)]
+
+
+@pytest.mark.servers("embedded")
+def test_a_filter_selects_what_its_specification_says(connection: psycopg.Connection):
+    @quick
+    @given(cases())
+    def holds(case: tuple[list[dict[str, Any]], list[Row]]) -> None:
+        filters, rows = case
+        conditions = [compile_filter(each) for each in filters]
+        conditions += [compile_filter({"$not": each}) for each in filters]
+        found = selected(connection, conditions, rows)
+        expected = [[matches(each, metadata) for metadata, _ in rows] for each in filters]
+        assert found[:FILTERS] == expected
+        assert found[FILTERS:] == [[not met for met in each] for each in expected]
+
+    holds()
+
+
+WORDS = set(
+    "AND OR NOT IS NULL true false ANY ARRAY SELECT FROM WHERE CASE WHEN THEN END COLLATE LIKE "
+    "ILIKE coalesce left strpos jsonb_typeof metadata_timestamp to_jsonb numeric timestamptz "
+    "metadata document_id documents id C".split()
+)
+BOUND = re.compile(r"%\((filter_\d+)\)s::(?:text|jsonb|numeric|timestamptz)(?:\[\])?(?![\w\[])")
+LITERAL = re.compile(r"'(?:string|number|null|\{\})'|\b(?:0|200)\b")
+SYMBOL = re.compile(r"->|#>>|@>|::|>=|<=|[()=<>,\"\s]")
+
+
+@quick
+@given(cases())
+def test_no_key_and_no_value_is_in_the_text(case: tuple[list[dict[str, Any]], list[Row]]):
+    for each in case[0]:
+        condition = compile_filter(each)
+        assert set(BOUND.findall(condition.sql)) == set(condition.params)
+        rest = SYMBOL.sub(" ", LITERAL.sub(" ", BOUND.sub(" ", condition.sql)))
+        assert set(rest.split()) <= WORDS | set(CATALOG)

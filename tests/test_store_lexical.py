@@ -1,0 +1,288 @@
+"""BM25 and hybrid search, against what PostgreSQL itself computes row by row."""
+
+from __future__ import annotations
+
+import logging
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from psycopg import sql
+
+from a2rchi_pg import Collections
+from a2rchi_pg._op import execute, write
+from tests.plugins.stores import Twin, WordModel, ask, ids, rows, scores
+
+if TYPE_CHECKING:
+    from a2rchi_pg import PostgresVectorStore
+    from tests.plugins.servers import Server
+    from tests.plugins.stores import NewStore
+
+pytestmark = pytest.mark.timeout(60)
+with_bm25 = pytest.mark.servers("embedded", "full")
+
+WORDS = ["alpha", "beta", "gamma", "delta", "whale", "zebra", "quark", "muon", "boson", "gluon"]
+
+
+def make_texts(count: int) -> list[str]:
+    """Texts of one to twelve words, some words far rarer than others."""
+    random = np.random.default_rng(count)
+    weights = np.array([2.0**-n for n in range(len(WORDS))])
+    weights /= weights.sum()
+    return [" ".join(random.choice(WORDS, random.integers(1, 13), p=weights)) for _ in range(count)]
+
+
+def oracle(store: PostgresVectorStore, query: str) -> dict[str, float]:
+    """The BM25 score of every text that has one, computed without the index's help."""
+    collection = Collections(store.database).get(store.collection_name)
+    assert collection
+    statement = sql.SQL("SELECT id, -(content <@> to_bm25query(%(query)s, {index})) FROM {table}")
+    found = ask(
+        store,
+        statement.format(
+            index=sql.Literal(f"{collection.partition}_bm25"),
+            table=sql.Identifier(collection.partition),
+        ),
+        query=query,
+    )
+    return {id_: score for id_, score in found if score > 0}
+
+
+def assert_best(found: Any, expected: dict[str, float], k: int) -> None:
+    """``found`` holds the ``k`` best of ``expected`` in order; which of equals is left open."""
+    best = sorted(expected.values(), reverse=True)[:k]
+    assert scores(found) == pytest.approx(best, rel=1e-4)
+    assert [expected[id_] for id_ in ids(found)] == pytest.approx(best, rel=1e-4)
+    assert len(set(ids(found))) == len(found)
+
+
+@with_bm25
+@pytest.mark.parametrize("size", [1, 5, 50, 200, 1000])
+def test_bm25_is_exact_whatever_the_table_size_and_the_plan(new_store: NewStore, size: int):
+    store = new_store()
+    names = [f"{n:04}" for n in range(size)]
+    store.add_texts(make_texts(size), [{"even": n % 2 == 0} for n in range(size)], ids=names)
+    for query in ("gluon", "boson muon", "alpha", "whale whale zebra", "alpha beta absent"):
+        everything = oracle(store, query)
+        even = {id_: score for id_, score in everything.items() if int(id_) % 2 == 0}
+        for k in (1, 4, 60, size + 10):
+            assert_best(store.bm25_search(query, k=k), everything, k)
+            assert_best(store.bm25_search(query, k=k, filter={"even": True}), even, k)
+
+
+@with_bm25
+@pytest.mark.parametrize("size", [50, 1000])
+def test_bm25_stays_exact_once_statements_are_prepared_and_tables_analysed(
+    new_store: NewStore, size: int
+):
+    store = new_store()
+    store.add_texts(make_texts(size), ids=[f"{n:04}" for n in range(size)])
+    expected = oracle(store, "whale zebra")
+    for attempt in range(14):
+        assert_best(store.bm25_search("whale zebra", k=5), expected, 5)
+        if attempt == 6:
+            analyse(store)
+
+
+def analyse(store: PostgresVectorStore) -> None:
+    @write
+    def steps():
+        yield from execute("ANALYZE document_chunks")
+
+    store.database.run(steps())
+
+
+@with_bm25
+def test_bm25_is_exact_after_most_rows_were_deleted(new_store: NewStore):
+    store = new_store()
+    names = [f"{n:04}" for n in range(1000)]
+    store.add_texts(make_texts(1000), ids=names)
+    store.delete(names[5:])
+    for query in ("alpha", "beta gamma", "whale"):
+        assert_best(store.bm25_search(query, k=10), oracle(store, query), 10)
+
+
+@with_bm25
+def test_bm25_is_exact_within_a_collection_whatever_others_hold(new_store: NewStore):
+    here, there = new_store(), new_store()
+    there.add_texts(["whale"] * 200)
+    here.add_texts(["whale alpha", "beta"], ids=["1", "2"])
+    before = scores(here.bm25_search("whale"))
+    there.add_texts(["whale"] * 200)
+    assert scores(here.bm25_search("whale")) == before
+
+
+async def test_bm25_finds_only_what_holds_a_word_best_first(twin: Twin):
+    texts = ["a whale", "whale whale whale", "a fox", "the whale and many other long words here"]
+    await twin.add_texts(texts, ids=["1", "2", "3", "4"])
+    found = await twin.bm25_search("whale", k=4)
+    assert sorted(ids(found)) == ["1", "2", "4"]
+    assert all(better >= worse > 0 for better, worse in pairwise(scores(found)))
+
+
+async def test_bm25_of_a_question_needs_one_of_its_words_not_all(twin: Twin):
+    await twin.add_texts(["whales are mammals", "foxes too"], ids=["1", "2"])
+    assert ids(await twin.bm25_search("which whales live in the Atlantic ocean?")) == ["1"]
+
+
+@pytest.mark.parametrize("query", ["", " ", "\n\t", "the of and", "absent", "()", "\0", "%", "!!!"])
+async def test_queries_without_a_known_word_match_no_words(twin: Twin, query: str):
+    await twin.add_texts(["a whale", "a fox"], ids=["1", "2"])
+    assert await twin.bm25_search(query) == []
+    assert len(await twin.hybrid_search(query)) == 2
+    assert len(await twin.similarity_search(query)) == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["'whale'", '"whale"', "whale:*", "whale & !fox", "(whale", "whale\\", "whale | fox <-> x",
+     "-whale", "%whale%", "whale OR", "$1 whale", "whale {0}", "WHALE", "whales"],
+)  # fmt: skip
+async def test_nothing_in_a_query_is_an_operator(twin: Twin, query: str):
+    await twin.add_texts(["a whale", "a tree"], ids=["1", "2"])
+    assert ids(await twin.bm25_search(query)) == ["1"]
+    assert ids(await twin.hybrid_search(query, k=1)) == ["1"]
+
+
+@pytest.mark.parametrize("text", ["東京は日本の首都です", "🐳🐋", "Ünïcödé straße", "кит в море"])
+async def test_any_script_is_stored_and_found_by_its_own_text(twin: Twin, text: str):
+    await twin.add_texts([text, "a fox"], ids=["1", "2"])
+    assert (await twin.get_by_ids(["1"]))[0].page_content == text
+    assert ids(await twin.similarity_search(text, k=1)) == ["1"] or "🐳" in text
+    assert ids(await twin.bm25_search(text)) in (["1"], [])
+    assert len(await twin.hybrid_search(text)) == 2
+
+
+@pytest.mark.parametrize(
+    "query", ["whale " * 170_000, "x" * 1_000_000, " ".join(f"w{n}" for n in range(150_000))]
+)
+async def test_a_query_of_a_megabyte_is_answered_in_bounded_time(twin: Twin, query: str):
+    await twin.add_texts([f"whale w{n}" for n in range(200)])
+    started = time.monotonic()
+    await twin.bm25_search(query)
+    await twin.hybrid_search(query)
+    assert time.monotonic() - started < 5
+
+
+def test_the_text_config_is_the_collections(new_store: NewStore):
+    store = new_store(text_config="german")
+    store.add_texts(["Die Häuser der Stadt", "Der Baum"], ids=["1", "2"])
+    assert ids(store.bm25_search("Haus")) == ["1"]
+    exact = new_store(text_config="simple")
+    exact.add_texts(["the houses"], ids=["1"])
+    assert exact.bm25_search("house") == []
+    assert ids(exact.bm25_search("the")) == ["1"]
+
+
+# -- hybrid -------------------------------------------------------------------------------------
+
+
+async def test_two_hybrid_queries_in_a_row_lp2(twin: Twin):
+    await twin.add_texts(["alpha", "zebra", "other"], ids=["a", "z", "o"])
+    for query, expected in (("alpha", "a"), ("zebra", "z"), ("alpha", "a")):
+        found = await twin.hybrid_search(query, k=1, bm25_weight=1, semantic_weight=0)
+        assert ids(found) == [expected]
+        assert ids(await twin.hybrid_search(query, k=1)) == [expected]
+
+
+async def test_hybrid_k_20_gives_20_lp2(twin: Twin):
+    await twin.add_texts([f"whale {n}" if n < 7 else f"fox {n}" for n in range(40)])
+    assert len(await twin.hybrid_search("whale", k=20)) == 20
+    assert len(await twin.hybrid_search("whale", k=20, fetch_k=1)) == 20
+
+
+async def test_v1_hybrid_matches_the_words_of_the_query_not_of_the_collection(
+    twin: Twin, new_store: NewStore
+):
+    named = Twin(new_store(name="zebra collection", database=twin.target.database), twin.way)
+    await named.add_texts(["zebra collection", "a whale"], ids=["name", "query"])
+    found = await named.hybrid_search("whale", semantic_weight=0, bm25_weight=1)
+    assert ids(found) == ["query"]
+
+
+async def test_v2_the_better_match_has_the_higher_score_in_0_to_1(twin: Twin):
+    texts = ["whale", "whale and fox", "fox and tree", "tree and stone", "stone"]
+    await twin.add_texts(texts, ids=list("12345"))
+    found = await twin.hybrid_search("whale", k=5)
+    assert ids(found)[:2] == ["1", "2"]
+    assert all(1 >= better >= worse >= 0 for better, worse in pairwise(scores(found)))
+    assert scores(found)[0] > scores(found)[1] > scores(found)[4]
+
+
+async def test_a_hit_of_words_alone_outranks_what_does_not_match_v3(twin: Twin, model: WordModel):
+    near = np.array(model.embed_query("zebra"))
+    elsewhere = np.array(model.embed_query("granite"))
+    await twin.add_embeddings(["silent"] * 2, [near, near], ids=["near 1", "near 2"])
+    await twin.add_embeddings(["far"] * 20, [elsewhere] * 20, ids=[f"far {n}" for n in range(20)])
+    await twin.add_embeddings(["the zebra itself"], [-near], ids=["words"])
+    assert set(ids(await twin.hybrid_search("zebra", k=3, fetch_k=5))) >= {"near 1", "words"}
+    favoured = {"bm25_weight": 0.7, "semantic_weight": 0.3}
+    assert ids(await twin.hybrid_search("zebra", k=3, fetch_k=5, **favoured))[0] == "words"
+
+
+async def test_a_hit_of_meaning_alone_is_found_too(twin: Twin, model: WordModel):
+    vector = model.embed_query("zebra")
+    await twin.add_embeddings(["a striped horse"], [vector], ids=["meaning"])
+    await twin.add_embeddings(["zebra"] * 3, [[-v for v in vector]] * 3, ids=["1", "2", "3"])
+    assert "meaning" in ids(await twin.hybrid_search("zebra", k=2, fetch_k=1))
+
+
+async def test_a_weight_of_0_leaves_one_ranking(twin: Twin):
+    await twin.add_texts(["whale one", "whale whale two", "fox", "tree"], ids=list("1234"))
+    dense = await twin.similarity_search("whale", k=4)
+    lexical = await twin.bm25_search("whale", k=4)
+    assert ids(await twin.hybrid_search("whale", k=4, bm25_weight=0)) == ids(dense)
+    assert ids(await twin.hybrid_search("whale", k=4, semantic_weight=0)) == ids(lexical)
+
+
+async def test_only_the_ratio_of_the_weights_counts(twin: Twin):
+    await twin.add_texts(make_texts(30), ids=[f"{n:02}" for n in range(30)])
+    one = await twin.hybrid_search("whale", k=9, semantic_weight=0.7, bm25_weight=0.3)
+    ten = await twin.hybrid_search("whale", k=9, semantic_weight=7, bm25_weight=3)
+    assert ids(one) == ids(ten)
+    assert scores(one) == pytest.approx(scores(ten))
+
+
+async def test_hybrid_scores_rise_with_what_the_retriever_returns_first_lp2(twin: Twin):
+    await twin.add_texts(["whale", "fox"], ids=["1", "2"])
+    retriever = twin.target.as_retriever(search_type="hybrid", k=2)
+    assert ids(await Twin(retriever, twin.way).invoke("whale")) == ["1", "2"]
+    assert ids(await twin.hybrid_search("whale", k=2)) == ["1", "2"]
+
+
+async def test_a_filter_holds_for_both_rankings(twin: Twin):
+    metadatas = [{"keep": n % 2 == 0} for n in range(40)]
+    await twin.add_texts([f"whale {n}" for n in range(40)], metadatas)
+    for search in (twin.bm25_search, twin.hybrid_search):
+        found = await search("whale", k=30, filter={"keep": True})
+        assert len(found) == 20
+        assert all(document.metadata["keep"] for document, _ in found)
+
+
+async def test_rows_without_the_metadata_a_host_expects_are_found_v16(twin: Twin):
+    await twin.add_texts(["whale with a name", "whale without"], [{"filename": "a.txt"}, {}])
+    assert len(await twin.hybrid_search("whale")) == 2
+
+
+@pytest.mark.servers("plain")
+def test_v15_without_bm25_full_text_stands_in_and_says_so_once(
+    store: PostgresVectorStore, caplog: pytest.LogCaptureFixture
+):
+    store.add_texts(["the whale", "a fox"], ids=["1", "2"])
+    with caplog.at_level(logging.WARNING, "a2rchi_pg"):
+        for _ in range(3):
+            assert ids(store.bm25_search("whales and ships")) == ["1"]
+            assert ids(store.hybrid_search("whales", k=1)) == ["1"]
+    assert [record.message.count("no BM25 index") for record in caplog.records] == [1]
+
+
+@with_bm25
+def test_v15_with_bm25_there_is_nothing_to_say(
+    store: PostgresVectorStore, caplog: pytest.LogCaptureFixture, server: Server
+):
+    store.add_texts(["the whale"])
+    store.hybrid_search("whale")
+    assert caplog.records == []
+    assert rows(store)

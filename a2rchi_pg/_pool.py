@@ -6,6 +6,7 @@ once stands in ``_connection`` (how connections are made) and ``_retry`` (what i
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,7 @@ from a2rchi_pg._telemetry import span
 from a2rchi_pg.errors import translate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from typing import Self
 
     from a2rchi_pg._op import Op
@@ -59,8 +60,11 @@ async def adrive(connection: psycopg.AsyncConnection[Any], op: Op[T]) -> T:
 class SyncPool:
     """Connections for threads, and the operations run on them."""
 
-    def __init__(self, settings: ConnectionSettings, **sizes: Any) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, *, on_lost: Callable[[], None], **sizes: Any
+    ) -> None:
         self._settings = settings
+        self._on_lost = on_lost
         self._local = settings.local_settings
         self._pool = ConnectionPool(
             settings.conninfo,
@@ -100,6 +104,7 @@ class SyncPool:
                     raise translate(error) from error
                 _retry.note(op, error, attempt=1)
                 if _retry.is_lost(error):
+                    self._on_lost()
                     self._pool.check()
             try:
                 result: T = Retrying(**_retry.policy(op))(self._attempt, op)
@@ -137,8 +142,11 @@ class SyncPool:
 class AsyncPool:
     """Connections for one event loop, and the operations run on them."""
 
-    def __init__(self, settings: ConnectionSettings, **sizes: Any) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, *, on_lost: Callable[[], None], **sizes: Any
+    ) -> None:
         self._settings = settings
+        self._on_lost = on_lost
         self._local = settings.local_settings
         self._pool = AsyncConnectionPool(
             settings.conninfo,
@@ -176,6 +184,7 @@ class AsyncPool:
                     raise translate(error) from error
                 _retry.note(op, error, attempt=1)
                 if _retry.is_lost(error):
+                    await asyncio.to_thread(self._on_lost)
                     await self._pool.check()
             try:
                 return await AsyncRetrying(**_retry.policy(op))(self._attempt, op)

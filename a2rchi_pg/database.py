@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import PoolTimeout
 
 from a2rchi_pg import _schema
 from a2rchi_pg._connection import ConnectionSettings
 from a2rchi_pg._op import Op, Steps, fetch_tuples, write
 from a2rchi_pg._pool import AsyncPool, SyncPool, adrive, drive
-from a2rchi_pg._retry import CommitUnknown
-from a2rchi_pg.errors import InvalidInput, NotOpen, Unavailable, translate
+from a2rchi_pg.errors import InvalidInput, NotOpen, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +150,7 @@ class Database:
                 with ExitStack() as stack:
                     pools = []
                     for settings in self._all_settings():
-                        pools.append(SyncPool(settings, **self._sizes).open())
+                        pools.append(SyncPool(settings, on_lost=self._revive, **self._sizes).open())
                         stack.callback(pools[-1].close)
                     if self._check_schema:
                         pools[0].run(_schema.check(self._settings))
@@ -181,7 +179,9 @@ class Database:
             async with AsyncExitStack() as stack:
                 pools = []
                 for settings in self._all_settings():
-                    pools.append(await AsyncPool(settings, **self._sizes).open())
+                    pools.append(
+                        await AsyncPool(settings, on_lost=self._revive, **self._sizes).open()
+                    )
                     stack.push_async_callback(pools[-1].close)
                 if self._check_schema:
                     await pools[0].run(_schema.check(self._settings))
@@ -234,11 +234,6 @@ class Database:
         Raises:
             DatabaseError: What the server said, translated.
         """
-        try:
-            return _pick(self._opened(), op).run(op)
-        except Unavailable as error:
-            if not self._revived(error):
-                raise
         return _pick(self._opened(), op).run(op)
 
     async def arun(self, op: Op[T]) -> T:
@@ -246,19 +241,12 @@ class Database:
         pools = self._apools
         if pools is None or self._loop is not asyncio.get_running_loop():
             return await asyncio.to_thread(self.run, op)
-        try:
-            return await _pick(pools, op).run(op)
-        except Unavailable as error:
-            if not await asyncio.to_thread(self._revived, error):
-                raise
         return await _pick(pools, op).run(op)
 
-    def _revived(self, error: Unavailable) -> bool:
-        """Whether the embedded server runs (again), and the operation is worth another try."""
-        if self._server is None or isinstance(error.__cause__, PoolTimeout):
-            return False
-        self._server.ensure()
-        return not isinstance(error, CommitUnknown)
+    def _revive(self) -> None:
+        """Start the embedded server again if it crashed; nobody else would."""
+        if self._server is not None:
+            self._server.ensure()
 
     def transaction(self) -> Transaction:
         """Several operations in one transaction: ``with`` or ``async with`` it, then ``run``."""

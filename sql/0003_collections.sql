@@ -41,14 +41,17 @@ COMMENT ON TABLE document_chunks IS
 CREATE INDEX document_chunks_document ON document_chunks (document_id, chunk_index);
 CREATE INDEX document_chunks_metadata ON document_chunks USING gin (metadata jsonb_path_ops);
 
--- What a metadata value says about time: NULL unless it is a string that starts like ISO 8601, so
--- that 'now' or 'tomorrow' can't make it anything but immutable. Times without a zone are UTC.
+-- What a metadata value says about time: NULL unless it is a string in ISO 8601. Whatever else
+-- PostgreSQL reads as a time ('now', names of zones) depends on the session, and the function
+-- wouldn't be immutable. Times without a zone are UTC.
 CREATE FUNCTION metadata_timestamp(value jsonb) RETURNS timestamptz
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET timezone = 'UTC'
 AS $$
 BEGIN
-    IF jsonb_typeof(value) = 'string' AND value #>> '{}' ~ '^\d{4}-\d{2}-\d{2}'
+    IF jsonb_typeof(value) = 'string' AND value #>> '{}' ~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?'
+            '(Z|[+-][0-9]{2}(:?[0-9]{2}(:?[0-9]{2})?)?)?)?$')
             AND pg_input_is_valid(value #>> '{}', 'timestamptz') THEN
         RETURN (value #>> '{}')::timestamptz;
     END IF;

@@ -30,6 +30,7 @@ BREAK_EVEN = 66
 PATIENCE = 2  # times the rows an index scan should have to see by the sample's share
 OVERFETCH = 40  # least rows asked of a filtered index scan, whose order is only nearly right
 BIT_OVERSAMPLING = 8
+ONE_LOOK = 500  # rows, half of pgvector's largest ef_search
 FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
 SMALL_PAGES_PER_ROW = 8  # see _BM25
 
@@ -102,8 +103,14 @@ def matching(collection: Collection, condition: str, count: int) -> Leg:
 
 
 def indexed_rows(collection: Collection, k: int) -> int:
-    """How many rows the vector index is asked for: more where it knows distances only roughly."""
-    return k * BIT_OVERSAMPLING if collection.element == "bit" else k
+    """How many rows the vector index is asked for to find ``k``.
+
+    More where it knows distances only roughly, and where ``k`` is more than one look finds, as what
+    an iterative scan adds comes only nearly in order.
+    """
+    if collection.element == "bit":
+        return k * BIT_OVERSAMPLING
+    return k if k <= ONE_LOOK else 2 * k
 
 
 def _opaque(condition: str) -> str:
@@ -188,7 +195,8 @@ _SETTINGS = {
         """
         set_config('hnsw.ef_search', %(effort)s, true) AS ef_search,
         set_config('hnsw.iterative_scan', 'relaxed_order', true) AS iterative_scan,
-        set_config('hnsw.max_scan_tuples', {patience}, true) AS max_scan_tuples
+        set_config('hnsw.max_scan_tuples', {patience}, true) AS max_scan_tuples,
+        set_config('hnsw.scan_mem_multiplier', '32', true) AS scan_mem_multiplier
         """
     ),
     "ivfflat": sql.SQL(

@@ -227,11 +227,14 @@ def _check_server(connection: Connection) -> None:
         raise MigrationError(
             f"PostgreSQL 17 or later is needed, the server is {version // 10000}.{version % 10000}"
         )
-    rows = connection.execute(
-        "SELECT name, installed_version IS NOT NULL FROM pg_available_extensions"
+    extensions = connection.execute(
+        """
+        SELECT name, installed_version IS NOT NULL FROM pg_available_extensions
+        WHERE name IN ('vector', 'pg_textsearch') ORDER BY name DESC
+        """
     ).fetchall()
-    available = dict(rows)
-    if "vector" not in available:
+    missing = [name for name, installed in extensions if not installed]
+    if "vector" not in dict(extensions):
         raise MigrationError(
             "the server has no pgvector: install it, on Debian and Ubuntu with "
             "`apt-get install postgresql-17-pgvector`"
@@ -239,10 +242,11 @@ def _check_server(connection: Connection) -> None:
     may_create = connection.execute(
         "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
-    if not available["vector"] and may_create == (False,):
+    if "vector" in missing and may_create == (False,):
+        command = " ".join(f"CREATE EXTENSION {name};" for name in missing)
         raise MigrationError(
             "extension vector is not installed in this database and only a superuser can do it: "
-            "as one, run `CREATE EXTENSION vector; CREATE EXTENSION pg_textsearch;` there"
+            f"as one, run `{command}` there"
         )
 
 

@@ -63,8 +63,14 @@ class Store(Target):
         """Embed and store everything in one transaction; the ids in the order given."""
         everything = list(given)
         latest = list({record.id: record for record in everything}.values())
-        yield from self._make_way(len(latest))
-        yield from self._put(latest, document_id)
+        batches = yield from self._embed(latest)
+        made_way = yield from self._make_way(len(latest))
+        try:
+            yield from self._write(batches, document_id)
+        except Exception:
+            if made_way:
+                yield from self._build(self.spec.name)
+            raise
         yield from self._finish(len(latest))
         return [record.id for record in everything]
 
@@ -76,7 +82,7 @@ class Store(Target):
         try:
             while batch := list(islice(source, batch_size)):
                 latest = list({record.id: record for record in batch}.values())
-                yield from self._put(latest, document_id)
+                yield from self._write((yield from self._embed(latest)), document_id)
                 stored += [record.id for record in batch]
         except Exception as error:
             if not stored:
@@ -87,21 +93,23 @@ class Store(Target):
         yield from self._finish(len(stored))
         return stored
 
-    def _put(self, latest: list[Record], document_id: int | None) -> Flow[None]:
+    def _embed(self, latest: list[Record]) -> Flow[list[Batch]]:
         source, batches = iter(latest), list[Batch]()
         while part := list(islice(source, DEFAULT_BATCH)):
             batches += [(yield from self._embedded(part))]
-        yield from self._write(batches, document_id)
+        return batches
 
-    def _make_way(self, count: int) -> Flow[None]:
+    def _make_way(self, count: int) -> Flow[bool]:
         """Drop the indexes before so many rows come that building them anew is the faster way."""
         known = yield from self._resolve()
         if known is None or count < max(LARGE_LOAD, known.calibrated_rows):
-            return
-        if known.vector_index or known.lexical == "bm25":
-            logger.info("loading %d texts into %r, then building its indexes", count, known.name)
-            yield drop_indexes(known.name)
-            self._known = None
+            return False
+        if not known.vector_index and known.lexical != "bm25":
+            return False
+        logger.info("loading %d texts into %r, then building its indexes", count, known.name)
+        yield drop_indexes(known.name)
+        self._known = None
+        return True
 
     def _finish(self, added: int) -> Flow[None]:
         """What rows that came in make due: indexes that are missing, and another sample."""

@@ -101,8 +101,8 @@ def kind(value: Any) -> str:
 
 
 def exact(number: float) -> Decimal:
-    """The number as it is written in JSON."""
-    return Decimal(repr(number))
+    """The number as it is stored: a fraction as it is written, a whole number with every digit."""
+    return Decimal(number) if number == int(number) else Decimal(repr(number))
 
 
 _ISO = re.compile(

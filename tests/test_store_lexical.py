@@ -1,4 +1,4 @@
-"""BM25 and hybrid search, against what PostgreSQL itself computes row by row."""
+"""Search by words, against what PostgreSQL itself computes row by row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg import sql
 
 from a2rchi_pg import Collections
 from a2rchi_pg._op import execute, write
-from tests.plugins.stores import Twin, WordModel, ask, ids, rows, scores
+from tests.plugins.stores import Twin, ask, ids, rows, scores
 
 if TYPE_CHECKING:
     from a2rchi_pg import PostgresVectorStore
@@ -174,96 +174,6 @@ def test_the_text_config_is_the_collections(new_store: NewStore):
     exact.add_texts(["the houses"], ids=["1"])
     assert exact.bm25_search("house") == []
     assert ids(exact.bm25_search("the")) == ["1"]
-
-
-# -- hybrid -------------------------------------------------------------------------------------
-
-
-async def test_two_hybrid_queries_in_a_row_lp2(twin: Twin):
-    await twin.add_texts(["alpha", "zebra", "other"], ids=["a", "z", "o"])
-    for query, expected in (("alpha", "a"), ("zebra", "z"), ("alpha", "a")):
-        found = await twin.hybrid_search(query, k=1, bm25_weight=1, semantic_weight=0)
-        assert ids(found) == [expected]
-        assert ids(await twin.hybrid_search(query, k=1)) == [expected]
-
-
-async def test_hybrid_k_20_gives_20_lp2(twin: Twin):
-    await twin.add_texts([f"whale {n}" if n < 7 else f"fox {n}" for n in range(40)])
-    assert len(await twin.hybrid_search("whale", k=20)) == 20
-    assert len(await twin.hybrid_search("whale", k=20, fetch_k=1)) == 20
-
-
-async def test_v1_hybrid_matches_the_words_of_the_query_not_of_the_collection(
-    twin: Twin, new_store: NewStore
-):
-    named = Twin(new_store(name="zebra collection", database=twin.target.database), twin.way)
-    await named.add_texts(["zebra collection", "a whale"], ids=["name", "query"])
-    found = await named.hybrid_search("whale", semantic_weight=0, bm25_weight=1)
-    assert ids(found) == ["query"]
-
-
-async def test_v2_the_better_match_has_the_higher_score_in_0_to_1(twin: Twin):
-    texts = ["whale", "whale and fox", "fox and tree", "tree and stone", "stone"]
-    await twin.add_texts(texts, ids=list("12345"))
-    found = await twin.hybrid_search("whale", k=5)
-    assert ids(found)[:2] == ["1", "2"]
-    assert all(1 >= better >= worse >= 0 for better, worse in pairwise(scores(found)))
-    assert scores(found)[0] > scores(found)[1] > scores(found)[4]
-
-
-async def test_a_hit_of_words_alone_outranks_what_does_not_match_v3(twin: Twin, model: WordModel):
-    near = np.array(model.embed_query("zebra"))
-    elsewhere = np.array(model.embed_query("granite"))
-    await twin.add_embeddings(["silent"] * 2, [near, near], ids=["near 1", "near 2"])
-    await twin.add_embeddings(["far"] * 20, [elsewhere] * 20, ids=[f"far {n}" for n in range(20)])
-    await twin.add_embeddings(["the zebra itself"], [-near], ids=["words"])
-    assert set(ids(await twin.hybrid_search("zebra", k=3, fetch_k=5))) >= {"near 1", "words"}
-    favoured = {"bm25_weight": 0.7, "semantic_weight": 0.3}
-    assert ids(await twin.hybrid_search("zebra", k=3, fetch_k=5, **favoured))[0] == "words"
-
-
-async def test_a_hit_of_meaning_alone_is_found_too(twin: Twin, model: WordModel):
-    vector = model.embed_query("zebra")
-    await twin.add_embeddings(["a striped horse"], [vector], ids=["meaning"])
-    await twin.add_embeddings(["zebra"] * 3, [[-v for v in vector]] * 3, ids=["1", "2", "3"])
-    assert "meaning" in ids(await twin.hybrid_search("zebra", k=2, fetch_k=1))
-
-
-async def test_a_weight_of_0_leaves_one_ranking(twin: Twin):
-    await twin.add_texts(["whale one", "whale whale two", "fox", "tree"], ids=list("1234"))
-    dense = await twin.similarity_search("whale", k=4)
-    lexical = await twin.bm25_search("whale", k=4)
-    assert ids(await twin.hybrid_search("whale", k=4, bm25_weight=0)) == ids(dense)
-    assert ids(await twin.hybrid_search("whale", k=4, semantic_weight=0)) == ids(lexical)
-
-
-async def test_only_the_ratio_of_the_weights_counts(twin: Twin):
-    await twin.add_texts(make_texts(30), ids=[f"{n:02}" for n in range(30)])
-    one = await twin.hybrid_search("whale", k=9, semantic_weight=0.7, bm25_weight=0.3)
-    ten = await twin.hybrid_search("whale", k=9, semantic_weight=7, bm25_weight=3)
-    assert ids(one) == ids(ten)
-    assert scores(one) == pytest.approx(scores(ten))
-
-
-async def test_hybrid_scores_rise_with_what_the_retriever_returns_first_lp2(twin: Twin):
-    await twin.add_texts(["whale", "fox"], ids=["1", "2"])
-    retriever = twin.target.as_retriever(search_type="hybrid", k=2)
-    assert ids(await Twin(retriever, twin.way).invoke("whale")) == ["1", "2"]
-    assert ids(await twin.hybrid_search("whale", k=2)) == ["1", "2"]
-
-
-async def test_a_filter_holds_for_both_rankings(twin: Twin):
-    metadatas = [{"keep": n % 2 == 0} for n in range(40)]
-    await twin.add_texts([f"whale {n}" for n in range(40)], metadatas)
-    for search in (twin.bm25_search, twin.hybrid_search):
-        found = await search("whale", k=30, filter={"keep": True})
-        assert len(found) == 20
-        assert all(document.metadata["keep"] for document, _ in found)
-
-
-async def test_rows_without_the_metadata_a_host_expects_are_found_v16(twin: Twin):
-    await twin.add_texts(["whale with a name", "whale without"], [{"filename": "a.txt"}, {}])
-    assert len(await twin.hybrid_search("whale")) == 2
 
 
 @pytest.mark.servers("plain")

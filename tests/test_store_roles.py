@@ -24,8 +24,8 @@ GRANTS = """
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
     GRANT INSERT, UPDATE, DELETE ON document_chunks, documents, indexed_documents,
         collection_calibration TO {role};
-    GRANT EXECUTE ON FUNCTION create_collection, drop_collection, build_collection_indexes
-        TO {role};
+    GRANT EXECUTE ON FUNCTION create_collection, drop_collection, build_collection_indexes,
+        drop_collection_indexes TO {role};
 """
 
 
@@ -79,6 +79,16 @@ def test_an_application_needs_no_ddl_rights(application: Database, model: WordMo
     collections = Collections(application)
     assert collections.drop("of the application") is True
     assert collections.all() == []
+
+
+def test_many_rows_are_loaded_without_ddl_rights(application: Database, model: WordModel):
+    store = PostgresVectorStore(model, database=application, collection="large")
+    store.add_embeddings(["row"], [[1.0, 1.0]])
+    store.add_embeddings(["row"] * 5000, [[float(n), 1.0] for n in range(5000)])
+    collection = Collections(application).get("large")
+    assert collection
+    assert collection.vector_index
+    assert store.count() == 5001
 
 
 def test_an_index_is_built_late_without_ddl_rights(application: Database, model: WordModel):

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.documents import Document
 
-from a2rchi_pg import Collections, MissingReference
+from a2rchi_pg import Collections, Database, MissingReference, PostgresVectorStore
 from a2rchi_pg._op import Steps, fetch_value, write
-from tests.plugins.stores import Twin, ask, ids, rows
+from a2rchi_pg._schema import migrate
+from tests.plugins.stores import Twin, WordModel, ask, ids, rows
 
 if TYPE_CHECKING:
-    from a2rchi_pg import Database, PostgresVectorStore
     from tests.plugins.stores import NewStore
 
 pytestmark = pytest.mark.timeout(60)
@@ -76,6 +76,17 @@ async def test_a_document_that_is_not_there_is_refused(twin: Twin):
     with pytest.raises(MissingReference):
         await twin.add_texts(["orphan"], document_id=999_999_999)
     assert await twin.count() == 0
+
+
+@pytest.mark.servers("full")
+def test_v17_a_store_works_in_whatever_schema_its_database_names(empty_dsn: str, model: WordModel):
+    migrate(empty_dsn, schema="rag")
+    with Database(empty_dsn, schema="rag") as database:
+        store = PostgresVectorStore(model, database=database)
+        store.add_texts(["the whale", "a fox"], ids=["1", "2"])
+        assert ids(store.bm25_search("whale")) == ["1"]
+        assert ids(store.hybrid_search("fox", k=1)) == ["2"]
+        assert ask(store, "SELECT to_regclass('public.collections') IS NULL") == [(True,)]
 
 
 def test_v9_a_store_never_commits_a_transaction_of_the_host(common: Database, new_store):

@@ -179,6 +179,7 @@ async def test_v11_a_search_is_one_statement_after_the_first(
         "bm25_search": "lexical",
         "hybrid_search": "hybrid",
     }
+    await twin.count()
     for search, operation in searches.items():
         runner.ran.clear()
         await getattr(twin, search)("text")

@@ -1,0 +1,131 @@
+"""Kill -9 in the middle of an add: of the client, of the server, of both.
+
+What was committed is whole, what was not is absent, and everything works afterwards, all within
+deadlines. The servers are durable as they come.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from a2rchi_pg import Database, EmbeddedPostgres, PostgresVectorStore
+from tests.database_support import Letters, admin, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+SMALL = {"shared_buffers": "64MB", "max_connections": 20}
+BATCH = 100
+# The same words everywhere, so that a search finds every row there is.
+CLIENT = """\
+import sys
+from a2rchi_pg import Database, PostgresVectorStore
+from tests.database_support import Letters
+
+dsn, kind = sys.argv[1:]
+ids = [f"{number // 100:04d}-{number % 100:02d}" for number in range(20000)]
+texts = [f"a whale of a text, number {id_}" for id_ in ids]
+if kind == "stream":
+    texts, ids = (text for text in texts), iter(ids)
+with Database(dsn) as database:
+    store = PostgresVectorStore(Letters(), database=database)
+    store.count()
+    print("adding", flush=True)
+    store.add_texts(texts, ids=ids, batch_size=100)
+"""
+
+
+class Scene:
+    """A server with some rows, and a client process that is adding more."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.server = EmbeddedPostgres(path, settings=SMALL, start_timeout=60).start()
+        with Database.embedded(path) as database:
+            PostgresVectorStore(Letters(), database=database).add_texts(
+                ["a whale that was there before"], ids=["before"]
+            )
+        self.client = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, self.server.dsn, kind],
+            cwd=Path(__file__).parent.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.client.stdout is not None
+        assert self.client.stdout.readline() == "adding\n"
+        with psycopg.connect(self.server.dsn, autocommit=True) as watching:
+            size = "SELECT pg_relation_size('document_chunks_1')"
+            wait_until(lambda: watching.execute(size).fetchone()[0] > 400_000, 30)
+        assert self.client.poll() is None, "the client was done before it could be killed"
+
+    def kill(self, *victims: str) -> None:
+        postmaster = int((self.server.path / "data/postmaster.pid").read_text().split()[0])
+        pids = {"client": self.client.pid, "server": postmaster}
+        for victim in victims:
+            os.kill(pids[victim], signal.SIGKILL)
+        assert self.client.wait(30) != 0
+        if "server" in victims:
+            self.server.stop()
+            self.server.start()
+            assert self.server.unclean_start
+        left = "SELECT FROM pg_stat_activity WHERE application_name = 'a2rchi_pg'"
+        wait_until(lambda: admin(self.server.dsn, left) == [], 30)
+
+    def close(self) -> None:
+        if self.client.poll() is None:
+            self.client.kill()
+        assert self.client.stdout is not None
+        self.client.stdout.close()
+        self.client.wait(10)
+        self.server.stop()
+
+
+@pytest.fixture
+def scene(server_path: Path, kind: str):
+    made = Scene(server_path, kind)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("kind", ["list", "stream"])
+@pytest.mark.parametrize(
+    "victims", [["client"], ["server"], ["client", "server"]], ids=lambda names: "+".join(names)
+)
+def test_after_kill_9_in_the_middle_of_an_add(scene: Scene, kind: str, victims: list[str]):
+    scene.kill(*victims)
+    dsn = make_conninfo(scene.server.dsn, options="-c statement_timeout=20s")
+    with Database(dsn) as database:
+        store = PostgresVectorStore(Letters(), database=database)
+        there = [id_ for (id_,) in admin(dsn, "SELECT id FROM document_chunks ORDER BY id")]
+        added = there[:-1]
+        assert there[-1] == "before"
+        assert store.count() == len(there)
+        if kind == "list":
+            assert added == []
+        else:
+            batches = Counter(id_.split("-")[0] for id_ in added)
+            assert set(batches.values()) == {BATCH}
+            assert sorted(batches) == [f"{number:04d}" for number in range(len(batches))]
+            assert 0 < len(batches) < 200
+        assert_everything_is_found(store, set(there))
+        store.add_texts(["another whale"], ids=["after"])
+        assert_everything_is_found(store, {*there, "after"})
+        store.delete(["after"])
+        assert_everything_is_found(store, set(there))
+
+
+def assert_everything_is_found(store: PostgresVectorStore, ids: set[str]) -> None:
+    k = len(ids) + 5
+    dense = [document.id for document in store.similarity_search("a whale", k=k)]
+    lexical = [document.id for document, _ in store.bm25_search("whale", k=k)]
+    hybrid = [document.id for document, _ in store.hybrid_search("whale", k=k)]
+    for found in (dense, lexical, hybrid):
+        assert len(found) == len(ids)
+        assert set(found) == ids

@@ -5,20 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from a2rchi_pg._op import Runner, Steps, fetch, fetch_one, fetch_value, read, write
+from psycopg.types.json import Jsonb
+
+from a2rchi_pg._content import clean_text
+from a2rchi_pg._filters import MAX_DEPTH
+from a2rchi_pg._op import Op, Runner, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg.errors import CollectionMismatch, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product"]
 IndexKind: TypeAlias = Literal["hnsw", "ivfflat", "none"]
 Element: TypeAlias = Literal["vector", "halfvec", "bit"]
+FieldType: TypeAlias = Literal["int", "float", "text", "date", "bool"]
 
 _METRIC_ALIASES = {"ip": "inner_product", "euclidean": "l2"}
 # pgvector's limits for an index on each element type.
 MAX_INDEXED_DIMENSIONS = {"vector": 2000, "halfvec": 4000, "bit": 16000}
 MAX_NAME = 200
+MAX_KEY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,9 @@ class CollectionSpec:
         k1: BM25 term saturation, 0.1 to 10.
         b: BM25 length normalisation, 0 to 1.
         embedding_model: Recorded with the collection; None takes the embedding object's own name.
+        fields: Metadata fields that filters ask for ranges of, and their types: ``{"year": "int",
+            "author.name": "text"}``. ``"int"``, ``"float"``, ``"text"`` and ``"date"`` get an index
+            of their own; equality has one without being declared, and so has ``"bool"``.
 
     Raises:
         InvalidInput: If a value is outside these ranges; names the field.
@@ -55,6 +64,7 @@ class CollectionSpec:
     k1: float = 1.2
     b: float = 0.75
     embedding_model: str | None = None
+    fields: Mapping[str, FieldType] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", _METRIC_ALIASES.get(self.metric, self.metric))
@@ -68,6 +78,10 @@ class CollectionSpec:
         _within("lists", 1 if self.lists is None else self.lists, 1, 32768)
         _within("k1", self.k1, 0.1, 10)
         _within("b", self.b, 0, 1)
+        if not hasattr(self.fields, "items"):
+            raise InvalidInput(f"fields must map keys to types, got {self.fields!r}")
+        for key, kind in self.fields.items():
+            _check_field(key, kind)
 
     def check_dimensions(self, dimensions: int) -> None:
         """Raise where no index of this kind can be built on vectors that long."""
@@ -90,6 +104,18 @@ def _one_of(field: str, value: object, accepted: Iterable[str]) -> None:
 def _within(field: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise InvalidInput(f"{field} must be between {low} and {high}, got {value!r}")
+
+
+def _check_field(key: object, kind: object) -> None:
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or key.startswith("$"):
+        raise InvalidInput(
+            f"keys of fields must be 1 to {MAX_KEY} characters and not start with $, got {key!r}"
+        )
+    if clean_text(key) != key or key.count(".") >= MAX_DEPTH:
+        raise InvalidInput(
+            f"keys of fields hold no NUL or surrogates and {MAX_DEPTH} steps at most, got {key!r}"
+        )
+    _one_of(f"fields[{key!r}]", kind, get_args(FieldType))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +146,7 @@ class Collection:
     vector_index: bool
     lexical: Literal["bm25", "fts"]
     calibrated_rows: int = field(compare=False)
+    fields: Mapping[str, FieldType] = field(hash=False)
 
     def check_matches(self, spec: CollectionSpec) -> None:
         """Raise where ``spec`` asks for what this collection, being filled, can't become.
@@ -133,6 +160,12 @@ class Collection:
             for name in fixed
             if getattr(self, name) != getattr(spec, name)
         ]
+        differ += [
+            f"field {key!r} is {self.fields.get(key, 'not declared (see add_field)')}, "
+            f"asked for {kind!r}"
+            for key, kind in spec.fields.items()
+            if self.fields.get(key) != kind
+        ]
         if differ:
             raise CollectionMismatch(
                 f"collection {self.name!r} exists with other settings: {'; '.join(differ)}. "
@@ -143,11 +176,11 @@ class Collection:
 _SELECT = """
     SELECT c.id, c.name, c.embedding_model, c.dimensions, c.metric, c.element,
            c.index_kind AS index, c.m, c.ef_construction, c.lists, c.text_config, c.k1, c.b,
-           chunk_partition(c) AS partition,
+           c.fields, chunk_partition(c) AS partition,
            EXISTS (SELECT FROM pg_index
-                   WHERE indexrelid = to_regclass(chunk_partition(c) || '_embedding')
+                   WHERE indexrelid = own_relation(chunk_partition(c) || '_embedding')
                      AND indisvalid) AS vector_index,
-           CASE WHEN to_regclass(chunk_partition(c) || '_bm25') IS NULL
+           CASE WHEN own_relation(chunk_partition(c) || '_bm25') IS NULL
                 THEN 'fts' ELSE 'bm25' END AS lexical,
            coalesce(k.row_estimate, 0) AS calibrated_rows
     FROM collections c LEFT JOIN collection_calibration k ON k.collection_id = c.id
@@ -169,17 +202,19 @@ def list_collections() -> Steps[list[Collection]]:
 @write
 def ensure_collection(spec: CollectionSpec, dimensions: int) -> Steps[Collection]:
     """The collection of ``spec``'s name, made where it is missing; safe against a race."""
+    given = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name != "embedding_model"}
     yield from fetch_value(
         """
         SELECT create_collection(
             name => %(name)s, dimensions => %(dimensions)s, embedding_model => %(model)s,
             metric => %(metric)s, element => %(element)s, index_kind => %(index)s, m => %(m)s,
             ef_construction => %(ef_construction)s, lists => %(lists)s,
-            text_config => %(text_config)s, k1 => %(k1)s::real, b => %(b)s::real)
+            text_config => %(text_config)s, k1 => %(k1)s::real, b => %(b)s::real,
+            fields => %(fields)s)
         """,
         dimensions=dimensions,
         model=spec.embedding_model,
-        **{f.name: getattr(spec, f.name) for f in fields(spec) if f.name != "embedding_model"},
+        **given | {"fields": Jsonb(dict(spec.fields))},
     )
     collection = yield from get_collection(spec.name)
     if collection is None:
@@ -210,6 +245,24 @@ def drop_indexes(name: str) -> Steps[bool]:
 def calibrate(name: str) -> Steps[int]:
     """Sample a collection for hybrid search; about how many rows it has."""
     return int((yield from fetch_value("SELECT calibrate_collection(%(name)s)", name=name)))
+
+
+def add_field(name: str, key: str, kind: FieldType) -> Op[bool]:
+    """Declare a metadata field and build its index; False where it is declared already."""
+    _check_field(key, kind)
+    return _add_field(name, key, kind)
+
+
+@write
+def _add_field(name: str, key: str, kind: FieldType) -> Steps[bool]:
+    collection = yield from get_collection(name)
+    if collection is None:
+        raise NotFound(f"there is no collection {name!r}")
+    declared = collection.fields.get(key, kind)
+    if declared != kind:
+        raise CollectionMismatch(f"field {key!r} of {name!r} is declared as {declared!r}")
+    query = "SELECT add_collection_field(%(name)s, %(key)s, %(kind)s)"
+    return bool((yield from fetch_value(query, name=name, key=key, kind=kind)))
 
 
 class Collections:
@@ -280,6 +333,31 @@ class Collections:
     async def abuild_indexes(self, name: str) -> list[str]:
         """The asynchronous twin of :meth:`build_indexes`."""
         return await self._runner.arun(build_indexes(name))
+
+    def add_field(self, name: str, key: str, kind: FieldType) -> bool:
+        """Declare a metadata field of a collection, so that ranges of it are read from an index.
+
+        Writers wait while the index is built; readers don't.
+
+        Args:
+            name: The collection.
+            key: The field, as filters name it: ``"year"``, ``"author.name"``.
+            kind: ``"int"``, ``"float"``, ``"text"``, ``"date"`` or ``"bool"``. Values of other
+                types may still stand under the key; they just aren't indexed.
+
+        Returns:
+            False where the field is declared already.
+
+        Raises:
+            NotFound: If there is no such collection.
+            CollectionMismatch: If the field is declared with another type.
+            InvalidInput: If the key or the type is none.
+        """
+        return self._runner.run(add_field(name, key, kind))
+
+    async def aadd_field(self, name: str, key: str, kind: FieldType) -> bool:
+        """The asynchronous twin of :meth:`add_field`."""
+        return await self._runner.arun(add_field(name, key, kind))
 
 
 def _as_asked(collection: Collection, spec: CollectionSpec, dimensions: int) -> Collection:

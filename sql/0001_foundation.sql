@@ -14,7 +14,14 @@ COMMENT ON TABLE schema_migrations IS 'Ledger: one row per file of sql/ that was
 COMMENT ON COLUMN schema_migrations.checksum IS
     'SHA-256 of the file as applied; NULL where it was applied by hand with psql.';
 
-CREATE EXTENSION IF NOT EXISTS vector;
+-- Extensions belong to the database, and so into the schema that every search_path of ours ends
+-- with, not into the one being filled.
+DO $$
+BEGIN
+    EXECUTE format('CREATE EXTENSION IF NOT EXISTS vector SCHEMA %I',
+        coalesce(to_regnamespace('public')::text, current_schema));
+END
+$$;
 
 -- The other three are used where they can be had, and each can be out of reach in its own way: not
 -- on the disk, not preloaded (pg_textsearch raises a plain exception), or not ours to create.
@@ -30,7 +37,8 @@ BEGIN
         CONTINUE WHEN wanted = 'pg_textsearch'
             AND EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_search');
         BEGIN
-            EXECUTE format('CREATE EXTENSION IF NOT EXISTS %I', wanted);
+            EXECUTE format('CREATE EXTENSION IF NOT EXISTS %I SCHEMA %I', wanted,
+                coalesce(to_regnamespace('public')::text, current_schema));
         EXCEPTION
             WHEN insufficient_privilege OR raise_exception OR undefined_file OR undefined_object
                 OR object_not_in_prerequisite_state THEN

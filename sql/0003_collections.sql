@@ -15,6 +15,9 @@ CREATE TABLE collections (
     text_config     text NOT NULL,
     k1              real NOT NULL CHECK (k1 BETWEEN 0.1 AND 10),
     b               real NOT NULL CHECK (b BETWEEN 0 AND 1),
+    fields          jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(fields) = 'object'
+        AND NOT fields @? '$.* ? (@.type() != "string" || !(@ == "int" || @ == "float"
+            || @ == "text" || @ == "date" || @ == "bool"))'),
     created_at      timestamptz NOT NULL DEFAULT now(),
     CHECK (ef_construction >= 2 * m)
 );
@@ -22,6 +25,8 @@ COMMENT ON TABLE collections IS 'A set of chunks embedded by one model and searc
 COMMENT ON COLUMN collections.element IS
     'What the vector index stores; chunks keep full float32 vectors whatever it is.';
 COMMENT ON COLUMN collections.lists IS 'IVFFlat lists; NULL lets the number of rows decide.';
+COMMENT ON COLUMN collections.fields IS
+    'Declared metadata fields and their types; each has an index of its own for ranges.';
 
 CREATE TABLE document_chunks (
     collection_id integer NOT NULL,

@@ -1,6 +1,16 @@
 -- DDL for those who may not run DDL: an application role creates, indexes and drops collections
 -- through these functions, which run as their owner with a pinned search_path.
 
+-- A table or index of ours by its name: another schema on the search_path may have the same ones.
+CREATE FUNCTION own_relation(name text) RETURNS regclass
+    LANGUAGE sql STABLE
+AS $$
+    SELECT oid::regclass FROM pg_class
+    WHERE relname = name AND relnamespace =
+        (SELECT relnamespace FROM pg_class WHERE oid = 'collections'::regclass)
+$$;
+COMMENT ON FUNCTION own_relation(text) IS 'The relation of that name beside collections, or NULL.';
+
 CREATE FUNCTION chunk_partition(collection collections) RETURNS text
     LANGUAGE sql IMMUTABLE
 AS $$ SELECT 'document_chunks_' || collection.id $$;
@@ -19,6 +29,56 @@ AS $$
                 collection.dimensions,
                 CASE collection.metric WHEN 'inner_product' THEN 'ip' ELSE collection.metric END)
     END
+$$;
+
+-- What the index of a declared metadata field is built on: the very expression that filters compare
+-- it by (class Field of a2rchi_pg/_filters.py), or the planner won't know it. NULL where the GIN
+-- index answers all there is to ask. Of strings the index holds the start: a whole page won't fit.
+CREATE FUNCTION metadata_field_key(key text, type text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE
+        WHEN type IN ('int', 'float') THEN
+            format('(CASE WHEN jsonb_typeof(%1$s) = ''number'' THEN %1$s::numeric END)', value)
+        WHEN type = 'text' THEN
+            format('(left(CASE WHEN jsonb_typeof(%1$s) = ''string'' THEN %1$s #>> ''{}'' END, 200) '
+                'COLLATE "C")', value)
+        WHEN type = 'date' THEN
+            format('(metadata_timestamp(%s))', value)
+    END
+    FROM (
+        SELECT CASE
+            WHEN position('.' IN key) = 0 THEN format('(metadata -> %L)', key)
+            ELSE format('coalesce(metadata -> %L, metadata -> %s)', key, (
+                SELECT string_agg(quote_literal(step), ' -> ' ORDER BY n)
+                FROM unnest(string_to_array(key, '.')) WITH ORDINALITY AS steps (step, n)))
+        END AS value
+    ) AS reached
+$$;
+
+-- Builds the indexes that declared fields lack.
+CREATE FUNCTION build_field_indexes(target collections) RETURNS text[]
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    field record;
+    built text[] := '{}';
+BEGIN
+    PERFORM pg_advisory_xact_lock('document_chunks'::regclass::oid::int, target.id);
+    FOR field IN
+        SELECT key, metadata_field_key(key, value) AS expression,
+            chunk_partition(target) || '_field_' || left(md5(key), 12) AS index
+        FROM jsonb_each_text(target.fields)
+        ORDER BY key
+    LOOP
+        CONTINUE WHEN field.expression IS NULL OR own_relation(field.index) IS NOT NULL;
+        EXECUTE format('CREATE INDEX %I ON %I (%s)', field.index, chunk_partition(target),
+            field.expression);
+        EXECUTE format('COMMENT ON INDEX %I IS %L', field.index, field.key);
+        built := built || field.index;
+    END LOOP;
+    RETURN built;
+END
 $$;
 
 -- Builds the indexes that a collection wants and lacks. A new collection has none until its first
@@ -44,7 +104,7 @@ BEGIN
     -- One builder at a time; the second finds everything built.
     PERFORM pg_advisory_xact_lock('document_chunks'::regclass::oid::int, target.id);
 
-    IF target.index_kind <> 'none' AND to_regclass(part || '_embedding') IS NULL THEN
+    IF target.index_kind <> 'none' AND own_relation(part || '_embedding') IS NULL THEN
         with_options := format('m = %s, ef_construction = %s', target.m, target.ef_construction);
         IF target.index_kind = 'ivfflat' THEN
             EXECUTE format('SELECT count(*) FROM (SELECT FROM %I LIMIT 1000000) t', part)
@@ -59,18 +119,20 @@ BEGIN
         END IF;
     END IF;
 
-    IF has_bm25 AND to_regclass(part || '_bm25') IS NULL THEN
+    IF has_bm25 AND own_relation(part || '_bm25') IS NULL THEN
         EXECUTE format('CREATE INDEX %I ON %I USING bm25 (content) '
             'WITH (text_config = %L, k1 = %s, b = %s)',
             part || '_bm25', part, target.text_config, target.k1, target.b);
-        EXECUTE format('DROP INDEX IF EXISTS %I', part || '_fts');
+        IF own_relation(part || '_fts') IS NOT NULL THEN
+            EXECUTE format('DROP INDEX %s', own_relation(part || '_fts'));
+        END IF;
         built := built || (part || '_bm25');
-    ELSIF NOT has_bm25 AND to_regclass(part || '_fts') IS NULL THEN
+    ELSIF NOT has_bm25 AND own_relation(part || '_fts') IS NULL THEN
         EXECUTE format('CREATE INDEX %I ON %I USING gin (to_tsvector(%L::regconfig, content))',
             part || '_fts', part, target.text_config);
         built := built || (part || '_fts');
     END IF;
-    RETURN built;
+    RETURN built || build_field_indexes(target);
 END
 $$;
 COMMENT ON FUNCTION build_collection_indexes(text) IS
@@ -88,7 +150,8 @@ CREATE FUNCTION create_collection(
     lists integer DEFAULT NULL,
     text_config text DEFAULT 'english',
     k1 real DEFAULT 1.2,
-    b real DEFAULT 0.75
+    b real DEFAULT 0.75,
+    fields jsonb DEFAULT '{}'
 ) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
@@ -99,12 +162,12 @@ DECLARE
 BEGIN
     -- A second creator of the same name waits here for the first, and then finds it done.
     INSERT INTO collections (name, dimensions, embedding_model, metric, element, index_kind, m,
-        ef_construction, lists, text_config, k1, b)
+        ef_construction, lists, text_config, k1, b, fields)
     VALUES (create_collection.name, create_collection.dimensions,
         create_collection.embedding_model, create_collection.metric, create_collection.element,
         create_collection.index_kind, create_collection.m, create_collection.ef_construction,
         create_collection.lists, create_collection.text_config::regconfig::text,
-        create_collection.k1, create_collection.b)
+        create_collection.k1, create_collection.b, create_collection.fields)
     ON CONFLICT ON CONSTRAINT collections_name_key DO NOTHING
     RETURNING * INTO made;
     IF NOT FOUND THEN
@@ -134,6 +197,30 @@ $$;
 COMMENT ON FUNCTION create_collection IS
     'Creates a collection with its partition, still without indexes; false if the name is taken.';
 
+CREATE FUNCTION add_collection_field(collection_name text, key text, type text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+AS $$
+DECLARE
+    target collections;
+BEGIN
+    SELECT * INTO target FROM collections WHERE name = collection_name FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE no_data_found USING MESSAGE = format('collection %L does not exist', collection_name);
+    ELSIF target.fields ->> key = type THEN
+        RETURN false;
+    ELSIF target.fields ? key THEN
+        RAISE invalid_parameter_value
+            USING MESSAGE = format('field %L is declared as %s', key, target.fields ->> key);
+    END IF;
+    UPDATE collections SET fields = fields || jsonb_build_object(key, type)
+        WHERE id = target.id RETURNING * INTO target;
+    PERFORM build_field_indexes(target);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION add_collection_field(text, text, text) IS
+    'Declares a metadata field and builds its index; false where it is declared already.';
+
 CREATE FUNCTION drop_collection_indexes(collection_name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
@@ -146,7 +233,9 @@ BEGIN
         RETURN false;
     END IF;
     FOREACH suffix IN ARRAY ARRAY['_embedding', '_bm25', '_fts'] LOOP
-        EXECUTE format('DROP INDEX IF EXISTS %I', chunk_partition(target) || suffix);
+        IF own_relation(chunk_partition(target) || suffix) IS NOT NULL THEN
+            EXECUTE format('DROP INDEX %s', own_relation(chunk_partition(target) || suffix));
+        END IF;
     END LOOP;
     RETURN true;
 END
@@ -180,9 +269,9 @@ DECLARE
 BEGIN
     FOR definer IN
         SELECT oid FROM pg_proc
-        WHERE pronamespace = current_schema::regnamespace AND prosecdef
+        WHERE pronamespace = quote_ident(current_schema)::regnamespace AND prosecdef
             AND proname IN ('build_collection_indexes', 'create_collection', 'drop_collection',
-                'drop_collection_indexes')
+                'drop_collection_indexes', 'add_collection_field')
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = %s', definer, pinned);
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', definer);

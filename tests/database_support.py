@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import zlib
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psycopg
 from langchain_core.embeddings import Embeddings
 
@@ -73,6 +75,17 @@ class Letters(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         small = text.lower()
         return [1.0 + small.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+
+class Scattered(Embeddings):
+    """A direction of its own for every text, and always the same one."""
+
+    def embed_query(self, text: str) -> list[float]:
+        generator = np.random.default_rng(zlib.crc32(text.encode()))
+        return list(generator.standard_normal(32))
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [self.embed_query(text) for text in texts]

@@ -14,8 +14,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from a2rchi_pg._content import metadata_json
 from a2rchi_pg._filters import CATALOG, OPERATORS, Condition, compile_filter
@@ -131,6 +132,7 @@ def combined(fields: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
     )
 
 
+randoms = st.integers(0, 999).map(Random)
 Row = tuple[dict[str, Any], int | None]
 Case = tuple[list[dict[str, Any]], list[Row]]
 
@@ -145,7 +147,7 @@ def cases(draw: st.DrawFn) -> Case:
     condition = conditions(pool)
     fields = st.dictionaries(st.sampled_from(names), condition, min_size=1, max_size=2)
     filters = draw(st.lists(combined(fields), min_size=FILTERS, max_size=FILTERS))
-    return filters, made_rows(Random(draw(st.integers(0, 999))), names, pool)
+    return filters, made_rows(draw(randoms), names, pool)
 
 
 def conditions(pool: list[Any]) -> st.SearchStrategy[Any]:
@@ -201,18 +203,22 @@ def selected(
     """Which rows meet each condition, in one statement."""
     columns, params = [], {}
     for number, condition in enumerate(conditions):
-        columns.append(f"({condition.sql.replace('%(filter_', f'%(filter_{number}_')}) IS TRUE")
+        text = condition.sql.replace("%(filter_", f"%(filter_{number}_")
+        columns.append(sql.SQL(f"({text}) IS TRUE"))  # type: ignore[arg-type]
         params |= {
             name.replace("filter_", f"filter_{number}_"): value
             for name, value in condition.params.items()
         }
-    found = connection.execute(
-        f"""
-        SELECT {", ".join(columns)}
+    query = sql.SQL(
+        """
+        SELECT {}
         FROM unnest(%(metadatas)s::jsonb[], %(documents)s::bigint[]) WITH ORDINALITY
             AS chunk (metadata, document_id, n)
         ORDER BY n
-        """.encode(),
+        """
+    )
+    found = connection.execute(
+        query.format(sql.SQL(", ").join(columns)),
         {
             "metadatas": [metadata_json(metadata) for metadata, _ in rows],
             "documents": [document for _, document in rows],
@@ -269,7 +275,7 @@ def column_cases(draw: st.DrawFn) -> Case:
     }
     fields = st.sampled_from(names).flatmap(lambda name: st.fixed_dictionaries({name: asked[name]}))
     filters = draw(st.lists(combined(fields), min_size=FILTERS, max_size=FILTERS))
-    random = Random(draw(st.integers(0, 999)))
+    random = draw(randoms)
     rows = made_rows(random, names, [*pool, *TIMES, *NOT_TIMES])
     owners = [None, *range(1, len(DOCUMENTS) + 1)]
     return filters, [(row, random.choice(owners)) for row, _ in rows]
@@ -278,10 +284,11 @@ def column_cases(draw: st.DrawFn) -> Case:
 @pytest.mark.servers("embedded")
 def test_a_column_of_the_document_stands_in_for_metadata(connection: psycopg.Connection):
     for each in DOCUMENTS:
-        names, marks = ", ".join(each), ", ".join(f"%({name})s" for name in each)
-        query = f"INSERT INTO documents ({names}) VALUES ({marks}) RETURNING id"
-        (number,) = connection.execute(query.encode(), each).fetchone() or (None,)
-        assert number == DOCUMENTS.index(each) + 1
+        query = sql.SQL("INSERT INTO documents ({}) VALUES ({}) RETURNING id").format(
+            sql.SQL(", ").join(map(sql.Identifier, each)),
+            sql.SQL(", ").join(map(sql.Placeholder, each)),
+        )
+        assert connection.execute(query, each).fetchone() == (DOCUMENTS.index(each) + 1,)
 
     @fewer
     @given(column_cases())
@@ -297,11 +304,12 @@ def test_a_column_of_the_document_stands_in_for_metadata(connection: psycopg.Con
     holds()
 
 
-WORDS = set(
-    "AND OR NOT IS NULL true false ANY ARRAY SELECT FROM WHERE CASE WHEN THEN END COLLATE LIKE "
-    "ILIKE coalesce left strpos jsonb_typeof metadata_timestamp to_jsonb numeric timestamptz "
-    "metadata document_id documents id C".split()
-)
+WORDS = {
+    *("AND", "OR", "NOT", "IS", "NULL", "true", "false", "ANY", "ARRAY", "LIKE", "ILIKE"),
+    *("SELECT", "FROM", "WHERE", "CASE", "WHEN", "THEN", "END", "COLLATE", "C", "coalesce"),
+    *("left", "strpos", "jsonb_typeof", "metadata_timestamp", "to_jsonb", "numeric"),
+    *("timestamptz", "metadata", "document_id", "documents", "id"),
+}
 BOUND = re.compile(r"%\((filter_\d+)\)s::(?:text|jsonb|numeric|timestamptz)(?:\[\])?(?![\w\[])")
 LITERAL = re.compile(r"'(?:string|number|null|\{\})'|\b(?:0|200)\b")
 SYMBOL = re.compile(r"->|#>>|@>|::|>=|<=|[()=<>,\"\s]")

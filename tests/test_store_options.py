@@ -177,3 +177,20 @@ def test_other_settings_than_a_collection_has_are_refused(new_store: NewStore):
         ((field, value),) = settings.items()
         with pytest.raises(CollectionMismatch, match=rf"{field} is .*, asked for {value!r}"):
             new_store(name="settled", **settings).similarity_search("text")
+
+
+@pytest.mark.parametrize(
+    ("filter_", "expected"),
+    [
+        ({"n": {"$gt": 3, "$lt": 9}}, "57"),
+        ({"kind": "x", "$or": [{"n": 3}, {"n": 7}]}, "37"),
+        ({"file-name": "a.txt"}, "5"),
+        ({"n": None}, "0"),
+    ],
+)
+async def test_filters_that_were_refused_or_wrong_lp2(twin: Twin, filter_: Any, expected: str):
+    metadatas = [{"n": int(n), "kind": "x"} for n in "357"]
+    metadatas[1]["file-name"] = "a.txt"
+    await twin.add_texts(["text"] * 4, [*metadatas, {"kind": "y"}], ids=list("3570"))
+    assert sorted(ids(await twin.similarity_search("text", filter=filter_))) == sorted(expected)
+    assert sorted(ids(await twin.hybrid_search("text", filter=filter_))) == sorted(expected)

@@ -1,0 +1,138 @@
+"""Retrieval quality on SciFact and Cranfield, through the store, against known figures.
+
+The collections are not the project's to pass on: they lie in ``../shared/data`` where there are
+any, and elsewhere these tests can't be run, as the summary of the run then says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from langchain_core.embeddings import Embeddings
+
+from a2rchi_pg import Database, PostgresVectorStore
+from tests.metrics import ndcg
+from tests.plugins.servers import new_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = Path(__file__).parents[2] / "shared/data"
+NAMES = ["scifact", "cranfield"]
+# Exact cosine of all-MiniLM-L6-v2, and BM25 with k1 1.2 and b 0.75: nDCG@10, measured elsewhere.
+DENSE = {"scifact": 0.645, "cranfield": 0.395}
+BM25 = {"scifact": 0.688, "cranfield": 0.372}
+
+if not all((DATA / name).is_dir() for name in NAMES):
+    pytest.skip(f"no {' and '.join(NAMES)} in {DATA}", allow_module_level=True)
+
+pytestmark = [pytest.mark.servers("embedded", "plain"), pytest.mark.timeout(200)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A test collection: texts with vectors, questions with vectors, and who answers what."""
+
+    name: str
+    ids: list[str]
+    texts: list[str]
+    vectors: np.ndarray
+    questions: dict[str, str]
+    question_vectors: dict[str, np.ndarray]
+    judgements: dict[str, dict[str, int]]
+
+
+def load(name: str) -> Benchmark:
+    folder = DATA / name
+    with gzip.open(folder / "corpus.jsonl.gz", "rt") as file:
+        corpus = [json.loads(line) for line in file]
+    lines = (folder / "queries.jsonl").read_text().splitlines()
+    questions = {each["_id"]: each["text"] for each in map(json.loads, lines)}
+    judgements: dict[str, dict[str, int]] = {}
+    for line in (folder / "qrels.test.tsv").read_text().splitlines()[1:]:
+        question, document, score = line.split("\t")
+        if int(score) > 0:
+            judgements.setdefault(question, {})[document] = int(score)
+    order = (folder / "query_ids.txt").read_text().split()
+    vectors = np.load(folder / "queries.f16.npy").astype(np.float32)
+    return Benchmark(
+        name=name,
+        ids=[each["_id"] for each in corpus],
+        texts=[f"{each['title']} {each['text']}" for each in corpus],
+        vectors=np.load(folder / "docs.f16.npy").astype(np.float32),
+        questions=questions,
+        question_vectors={
+            questions[id_]: vector for id_, vector in zip(order, vectors, strict=True)
+        },
+        judgements=judgements,
+    )
+
+
+class LookedUp(Embeddings):
+    """Vectors that a model made before."""
+
+    model = "all-MiniLM-L6-v2"
+
+    def __init__(self, vectors: dict[str, np.ndarray]) -> None:
+        self._vectors = vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        return list(self._vectors[text])
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def figures(server, servers, template, request) -> Iterator[dict[str, float]]:
+    """nDCG@10 of each search, and the benchmark's name."""
+    benchmark = load(request.param)
+    name = f"{servers.prefix}_{request.param}"
+    with new_database(server, name, template) as dsn, Database(dsn) as database:
+        store = PostgresVectorStore(LookedUp(benchmark.question_vectors), database=database)
+        store.add_embeddings(benchmark.texts, benchmark.vectors, ids=benchmark.ids)
+        assert store.count() == len(benchmark.ids)
+        searches = {
+            "dense": lambda q: store.similarity_search_with_score(q, k=10),
+            "bm25": lambda q: store.bm25_search(q, k=10),
+            "hybrid": lambda q: store.hybrid_search(q, k=10),
+            "rrf": lambda q: store.hybrid_search(q, k=10, fusion="rrf"),
+        }
+        measured = {name: quality(benchmark, search) for name, search in searches.items()}
+        yield {"name": benchmark.name, **measured}
+
+
+def quality(benchmark: Benchmark, search) -> float:
+    rankings = {
+        question: [document.id for document, _ in search(benchmark.questions[question])]
+        for question in benchmark.judgements
+    }
+    return ndcg(rankings, benchmark.judgements)
+
+
+def test_dense_is_as_good_as_exact_search(figures):
+    assert figures["dense"] == pytest.approx(DENSE[figures["name"]], abs=0.01)
+
+
+@pytest.mark.servers("embedded")
+def test_bm25_is_as_good_as_bm25_is(figures):
+    assert figures["bm25"] == pytest.approx(BM25[figures["name"]], abs=0.01)
+
+
+@pytest.mark.servers("embedded")
+@pytest.mark.parametrize("fusion", ["hybrid", "rrf"])
+def test_hybrid_is_better_than_both(figures, fusion: str):
+    assert figures[fusion] > max(figures["dense"], figures["bm25"])
+
+
+@pytest.mark.servers("plain")
+@pytest.mark.parametrize("fusion", ["hybrid", "rrf"])
+def test_without_bm25_hybrid_is_no_worse_than_dense(figures, fusion: str):
+    assert figures[fusion] >= figures["dense"]
+    assert figures["bm25"] > 0.25

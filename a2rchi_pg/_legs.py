@@ -29,7 +29,7 @@ SAMPLE_HITS = 3  # fewer say no more than "few"
 BREAK_EVEN = 66
 PATIENCE = 2  # times the rows an index scan should have to see by the sample's share
 OVERFETCH = 40  # least rows asked of a filtered index scan, whose order is only nearly right
-BIT_OVERSAMPLING = 8
+BIT_OVERSAMPLING, BIT_ROWS = 8, 200  # times k, and at least
 ONE_LOOK = 500  # rows, half of pgvector's largest ef_search
 FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
 SMALL_PAGES_PER_ROW = 8  # see _BM25
@@ -109,7 +109,7 @@ def indexed_rows(collection: Collection, k: int) -> int:
     an iterative scan adds comes only nearly in order.
     """
     if collection.element == "bit":
-        return k * BIT_OVERSAMPLING
+        return max(BIT_ROWS, BIT_OVERSAMPLING * k)
     return k if k <= ONE_LOOK else 2 * k
 
 

@@ -127,8 +127,10 @@ def _effort(collection: Collection, k: int, ef_search: int | None) -> dict[str, 
     if not collection.vector_index:
         return {}
     if collection.index == "ivfflat":
-        return {"effort": str(ef_search or ceil(sqrt(collection.lists or 1)))}
-    wanted = min(3 * indexed_rows(collection, k), MAX_EF_SEARCH)
+        # Bits tell neighbouring lists apart only roughly, so twice as many are looked into.
+        lists = (2 if collection.element == "bit" else 1) * ceil(sqrt(collection.lists or 1))
+        return {"effort": str(ef_search or lists)}
+    wanted = min(max(3 * k, indexed_rows(collection, k)), MAX_EF_SEARCH)
     return {"effort": str(max(ef_search or DEFAULT_EF_SEARCH, wanted))}
 
 

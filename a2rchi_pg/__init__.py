@@ -7,10 +7,14 @@
 ...     store.hybrid_search("capital of France")
 """
 
+from a2rchi_pg._administration import Collections
 from a2rchi_pg._explain import Explanation
 from a2rchi_pg._hybrid import HybridHit
 from a2rchi_pg._inspection import MetadataField
-from a2rchi_pg.collections import Collection, Collections, CollectionSpec
+from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
+from a2rchi_pg._reembedding import ReembedProgress
+from a2rchi_pg._tuning import Trial, Tuning
+from a2rchi_pg.collections import Collection, CollectionSpec
 from a2rchi_pg.database import Database, Health, Transaction
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import (
@@ -40,6 +44,7 @@ __all__ = [
     "Collection",
     "CollectionMismatch",
     "CollectionSpec",
+    "CollectionStats",
     "Collections",
     "Conflict",
     "Database",
@@ -51,6 +56,8 @@ __all__ = [
     "FilterError",
     "Health",
     "HybridHit",
+    "IndexProgress",
+    "IndexStats",
     "InvalidInput",
     "InvalidValue",
     "MetadataField",
@@ -62,8 +69,11 @@ __all__ = [
     "PermissionDenied",
     "PostgresRetriever",
     "PostgresVectorStore",
+    "ReembedProgress",
     "SchemaOutOfDate",
     "Transaction",
+    "Trial",
+    "Tuning",
     "Unavailable",
     "__version__",
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from a2rchi_pg._op import Op, Runner
+from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -39,8 +40,8 @@ Step: TypeAlias = "EmbedQuery | EmbedTexts | Op[Any]"
 Flow: TypeAlias = "Generator[Step, Any, T]"
 
 
-def run(flow: Flow[T], model: Embeddings, runner: Runner) -> T:
-    """Run a flow to its end and return its result."""
+def run(flow: Flow[T], model: Embeddings | None, runner: Runner) -> T:
+    """Run a flow to its end and return its result; ``model`` is None where none is asked for."""
     try:
         step = next(flow)
         while True:
@@ -54,7 +55,7 @@ def run(flow: Flow[T], model: Embeddings, runner: Runner) -> T:
         return stop.value  # type: ignore[no-any-return]  # it is the generator's own T
 
 
-async def arun(flow: Flow[T], model: Embeddings, runner: Runner) -> T:
+async def arun(flow: Flow[T], model: Embeddings | None, runner: Runner) -> T:
     """The asynchronous twin of :func:`run`."""
     try:
         step = next(flow)
@@ -69,21 +70,27 @@ async def arun(flow: Flow[T], model: Embeddings, runner: Runner) -> T:
         return stop.value  # type: ignore[no-any-return]  # it is the generator's own T
 
 
-def _perform(step: Step, model: Embeddings, runner: Runner) -> Any:
+def _perform(step: Step, model: Embeddings | None, runner: Runner) -> Any:
     match step:
         case EmbedQuery(text):
-            return model.embed_query(text)
+            return _given(model).embed_query(text)
         case EmbedTexts(texts):
-            return model.embed_documents(list(texts))
+            return _given(model).embed_documents(list(texts))
         case Op():
             return runner.run(step)
 
 
-async def _aperform(step: Step, model: Embeddings, runner: Runner) -> Any:
+async def _aperform(step: Step, model: Embeddings | None, runner: Runner) -> Any:
     match step:
         case EmbedQuery(text):
-            return await model.aembed_query(text)
+            return await _given(model).aembed_query(text)
         case EmbedTexts(texts):
-            return await model.aembed_documents(list(texts))
+            return await _given(model).aembed_documents(list(texts))
         case Op():
             return await runner.arun(step)
+
+
+def _given(model: Embeddings | None) -> Embeddings:
+    if model is None:
+        raise InvalidInput("this needs an embedding model, and there is none")
+    return model

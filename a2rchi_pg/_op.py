@@ -13,7 +13,7 @@ the server. ::
 
 An :class:`Op` can be started any number of times, which is what makes a transaction retryable.
 One operation is one transaction; an operation that is part of a larger one is delegated to with
-``yield from``.
+``yield from``. The exception is :func:`maintenance`, for the few commands that no transaction takes.
 """
 
 from __future__ import annotations
@@ -68,9 +68,11 @@ class Op(Generic[T_co]):
             and may always be retried.
         retry_conflicts: A unique violation means that a concurrent writer of the same keys won
             the race, so the whole transaction is worth another try.
+        autocommit: Each statement is a transaction of its own, on a connection of the operation's
+            own, and none is ever tried again.
     """
 
-    __slots__ = ("_start", "name", "read_only", "retry_conflicts")
+    __slots__ = ("_start", "autocommit", "name", "read_only", "retry_conflicts")
 
     def __init__(
         self,
@@ -79,11 +81,13 @@ class Op(Generic[T_co]):
         name: str,
         read_only: bool,
         retry_conflicts: bool = False,
+        autocommit: bool = False,
     ) -> None:
         self._start = start
         self.name = name
         self.read_only = read_only
         self.retry_conflicts = retry_conflicts
+        self.autocommit = autocommit
 
     def __iter__(self) -> Steps[T_co]:
         return self._start()
@@ -119,8 +123,23 @@ def upsert(steps: Callable[P, Steps[T]]) -> Callable[P, Op[T]]:
     return _operation(steps, read_only=False, retry_conflicts=True)
 
 
+def maintenance(steps: Callable[P, Steps[T]]) -> Callable[P, Op[T]]:
+    """Make a generator function an operation of commands that can't run in a transaction.
+
+    ``REINDEX … CONCURRENTLY`` is one. They are sent one after the other and each stands at once: an
+    operation that fails midway leaves what came before, and is not tried again. It has a connection
+    to itself, closed afterwards, so hours of work keep none from the pool and a ``SET`` ends there.
+    Names must be qualified: behind a pooler there is no search_path but the server's.
+    """
+    return _operation(steps, read_only=False, autocommit=True)
+
+
 def _operation(
-    steps: Callable[P, Steps[T]], *, read_only: bool, retry_conflicts: bool = False
+    steps: Callable[P, Steps[T]],
+    *,
+    read_only: bool,
+    retry_conflicts: bool = False,
+    autocommit: bool = False,
 ) -> Callable[P, Op[T]]:
     @wraps(steps)
     def describe(*args: P.args, **kwargs: P.kwargs) -> Op[T]:
@@ -129,6 +148,7 @@ def _operation(
             name=steps.__name__,
             read_only=read_only,
             retry_conflicts=retry_conflicts,
+            autocommit=autocommit,
         )
 
     return describe

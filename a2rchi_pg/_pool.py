@@ -113,6 +113,9 @@ class SyncPool:
             return result
 
     def _attempt(self, op: Op[T]) -> T:
+        if op.autocommit:
+            with psycopg.connect(self._settings.conninfo, **self._settings.kwargs) as connection:
+                return drive(connection, op)
         if op.read_only and not self._local:
             with self._pool.connection() as connection:
                 return drive(connection, op)
@@ -192,6 +195,11 @@ class AsyncPool:
                 raise translate(error) from error
 
     async def _attempt(self, op: Op[T]) -> T:
+        if op.autocommit:
+            async with await psycopg.AsyncConnection.connect(
+                self._settings.conninfo, **self._settings.kwargs
+            ) as connection:
+                return await adrive(connection, op)
         if op.read_only and not self._local:
             async with self._pool.connection() as connection:
                 return await adrive(connection, op)

@@ -40,6 +40,8 @@ def is_lost(error: psycopg.Error) -> bool:
 
 def is_retryable(error: psycopg.Error, op: Op[Any]) -> bool:
     """Whether nothing of ``op`` can have happened, so that running it again is safe."""
+    if op.autocommit:
+        return False
     if error.sqlstate == _UNIQUE:
         return op.retry_conflicts
     return is_lost(error) or error.sqlstate in {_SERIALIZATION, _DEADLOCK}

@@ -126,6 +126,7 @@ def _effort(collection: Collection, k: int, ef_search: int | None) -> dict[str, 
     """How hard the vector index is to look."""
     if not collection.vector_index:
         return {}
+    ef_search = ef_search or collection.ef_search
     if collection.index == "ivfflat":
         # Bits tell neighbouring lists apart only roughly, so twice as many are looked into.
         lists = (2 if collection.element == "bit" else 1) * ceil(sqrt(collection.lists or 1))

@@ -1,4 +1,7 @@
-"""Collections: what they are made with, and the operations that make, list and drop them."""
+"""Collections: what they are made with, and the operations that make, list and drop them.
+
+The door to them, the class ``Collections``, stands in ``_administration``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._filters import MAX_DEPTH
-from a2rchi_pg._op import Op, Runner, Steps, fetch, fetch_one, fetch_value, read, write
+from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg.errors import CollectionMismatch, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -126,6 +129,7 @@ class Collection:
         partition: Name of the table that holds its chunks.
         vector_index: Whether its vector index has been built.
         lexical: ``"bm25"`` or, where pg_textsearch is missing, ``"fts"``.
+        ef_search: How hard searches look that don't say, as :meth:`Collections.tune` set it.
         calibrated_rows: About how many rows there were when it was last sampled for hybrid search.
     """
 
@@ -147,6 +151,7 @@ class Collection:
     lexical: Literal["bm25", "fts"]
     calibrated_rows: int = field(compare=False)
     fields: Mapping[str, FieldType] = field(hash=False)
+    ef_search: int | None = field(compare=False)
 
     def check_matches(self, spec: CollectionSpec) -> None:
         """Raise where ``spec`` asks for what this collection, being filled, can't become.
@@ -176,7 +181,7 @@ class Collection:
 _SELECT = """
     SELECT c.id, c.name, c.embedding_model, c.dimensions, c.metric, c.element,
            c.index_kind AS index, c.m, c.ef_construction, c.lists, c.text_config, c.k1, c.b,
-           c.fields, chunk_partition(c) AS partition,
+           c.fields, c.ef_search, chunk_partition(c) AS partition,
            EXISTS (SELECT FROM pg_index
                    WHERE indexrelid = own_relation(chunk_partition(c) || '_embedding')
                      AND indisvalid) AS vector_index,
@@ -263,108 +268,3 @@ def _add_field(name: str, key: str, kind: FieldType) -> Steps[bool]:
         raise CollectionMismatch(f"field {key!r} of {name!r} is declared as {declared!r}")
     query = "SELECT add_collection_field(%(name)s, %(key)s, %(kind)s)"
     return bool((yield from fetch_value(query, name=name, key=key, kind=kind)))
-
-
-class Collections:
-    """The collections of a database.
-
-    Args:
-        runner: A ``Database``, or a ``Transaction`` of one.
-    """
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-
-    def get(self, name: str) -> Collection | None:
-        """The collection of that name, or None."""
-        return self._runner.run(get_collection(name))
-
-    async def aget(self, name: str) -> Collection | None:
-        """The asynchronous twin of :meth:`get`."""
-        return await self._runner.arun(get_collection(name))
-
-    def all(self) -> list[Collection]:
-        """Every collection, by name."""
-        return self._runner.run(list_collections())
-
-    async def aall(self) -> list[Collection]:
-        """The asynchronous twin of :meth:`all`."""
-        return await self._runner.arun(list_collections())
-
-    def create(self, spec: CollectionSpec, dimensions: int) -> Collection:
-        """Make a collection, or return the one that is there if its settings are the same.
-
-        Args:
-            spec: Its name and settings.
-            dimensions: Length of its vectors, 1 to 16,000.
-
-        Raises:
-            CollectionMismatch: If one of that name exists with other settings.
-            InvalidInput: If its index can't take that many dimensions.
-        """
-        spec.check_dimensions(dimensions)
-        collection = self._runner.run(ensure_collection(spec, dimensions))
-        return _as_asked(collection, spec, dimensions)
-
-    async def acreate(self, spec: CollectionSpec, dimensions: int) -> Collection:
-        """The asynchronous twin of :meth:`create`."""
-        spec.check_dimensions(dimensions)
-        collection = await self._runner.arun(ensure_collection(spec, dimensions))
-        return _as_asked(collection, spec, dimensions)
-
-    def drop(self, name: str) -> bool:
-        """Drop a collection with all its chunks, in one transaction; False where there is none."""
-        return self._runner.run(drop_collection(name))
-
-    async def adrop(self, name: str) -> bool:
-        """The asynchronous twin of :meth:`drop`."""
-        return await self._runner.arun(drop_collection(name))
-
-    def build_indexes(self, name: str) -> list[str]:
-        """Build what indexes the collection lacks (IVFFlat, or BM25 once pg_textsearch is there).
-
-        Writers wait while an index is built; readers don't.
-
-        Returns:
-            The names of the indexes built.
-        """
-        return self._runner.run(build_indexes(name))
-
-    async def abuild_indexes(self, name: str) -> list[str]:
-        """The asynchronous twin of :meth:`build_indexes`."""
-        return await self._runner.arun(build_indexes(name))
-
-    def add_field(self, name: str, key: str, kind: FieldType) -> bool:
-        """Declare a metadata field of a collection, so that ranges of it are read from an index.
-
-        Writers wait while the index is built; readers don't.
-
-        Args:
-            name: The collection.
-            key: The field, as filters name it: ``"year"``, ``"author.name"``.
-            kind: ``"int"``, ``"float"``, ``"text"``, ``"date"`` or ``"bool"``. Values of other
-                types may still stand under the key; they just aren't indexed.
-
-        Returns:
-            False where the field is declared already.
-
-        Raises:
-            NotFound: If there is no such collection.
-            CollectionMismatch: If the field is declared with another type.
-            InvalidInput: If the key or the type is none.
-        """
-        return self._runner.run(add_field(name, key, kind))
-
-    async def aadd_field(self, name: str, key: str, kind: FieldType) -> bool:
-        """The asynchronous twin of :meth:`add_field`."""
-        return await self._runner.arun(add_field(name, key, kind))
-
-
-def _as_asked(collection: Collection, spec: CollectionSpec, dimensions: int) -> Collection:
-    collection.check_matches(spec)
-    if collection.dimensions != dimensions:
-        raise CollectionMismatch(
-            f"collection {collection.name!r} holds vectors of {collection.dimensions} dimensions, "
-            f"asked for {dimensions}"
-        )
-    return collection

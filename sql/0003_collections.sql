@@ -19,12 +19,18 @@ CREATE TABLE collections (
         AND NOT fields @? '$.* ? (@.type() != "string" || !(@ == "int" || @ == "float"
             || @ == "text" || @ == "date" || @ == "bool"))'),
     created_at      timestamptz NOT NULL DEFAULT now(),
+    ef_search       integer CHECK (ef_search BETWEEN 1 AND 1000),
+    swaps           integer,
     CHECK (ef_construction >= 2 * m)
 );
 COMMENT ON TABLE collections IS 'A set of chunks embedded by one model and searched together.';
 COMMENT ON COLUMN collections.element IS
     'What the vector index stores; chunks keep full float32 vectors whatever it is.';
 COMMENT ON COLUMN collections.lists IS 'IVFFlat lists; NULL lets the number of rows decide.';
+COMMENT ON COLUMN collections.ef_search IS
+    'How hard searches look that don''t say (IVFFlat: probes), as measured; NULL is the default.';
+COMMENT ON COLUMN collections.swaps IS
+    'How often it changed names with another, and so its table''s name; NULL is never.';
 COMMENT ON COLUMN collections.fields IS
     'Declared metadata fields and their types; each has an index of its own for ranges.';
 
@@ -42,7 +48,7 @@ CREATE TABLE document_chunks (
     PRIMARY KEY (collection_id, id)
 ) PARTITION BY LIST (collection_id);
 COMMENT ON TABLE document_chunks IS
-    'Chunks of text with their vectors; partition document_chunks_N holds collection N.';
+    'Chunks of text with their vectors; partition document_chunks_N… holds collection N.';
 CREATE INDEX document_chunks_document ON document_chunks (document_id, chunk_index);
 CREATE INDEX document_chunks_metadata ON document_chunks USING gin (metadata jsonb_path_ops);
 

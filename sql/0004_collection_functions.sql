@@ -13,7 +13,7 @@ COMMENT ON FUNCTION own_relation(text) IS 'The relation of that name beside coll
 
 CREATE FUNCTION chunk_partition(collection collections) RETURNS text
     LANGUAGE sql IMMUTABLE
-AS $$ SELECT 'document_chunks_' || collection.id $$;
+AS $$ SELECT 'document_chunks_' || collection.id || coalesce('_' || collection.swaps, '') $$;
 COMMENT ON FUNCTION chunk_partition(collections) IS 'Name of the table that holds the chunks.';
 
 -- What the vector index of a collection is built on: an expression, because the column has no
@@ -56,6 +56,19 @@ AS $$
     ) AS reached
 $$;
 
+-- Parallel workers share memory in /dev/shm, which containers keep small: if it won't do, without.
+CREATE FUNCTION build_index(definition text) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    EXECUTE definition;
+EXCEPTION WHEN disk_full THEN
+    RAISE WARNING 'building an index without parallel workers: %', SQLERRM;
+    PERFORM set_config('max_parallel_maintenance_workers', '0', true);
+    EXECUTE definition;
+END
+$$;
+
 -- Builds the indexes that declared fields lack.
 CREATE FUNCTION build_field_indexes(target collections) RETURNS text[]
     LANGUAGE plpgsql
@@ -72,8 +85,8 @@ BEGIN
         ORDER BY key
     LOOP
         CONTINUE WHEN field.expression IS NULL OR own_relation(field.index) IS NOT NULL;
-        EXECUTE format('CREATE INDEX %I ON %I (%s)', field.index, chunk_partition(target),
-            field.expression);
+        PERFORM build_index(format('CREATE INDEX %I ON %I (%s)', field.index,
+            chunk_partition(target), field.expression));
         EXECUTE format('COMMENT ON INDEX %I IS %L', field.index, field.key);
         built := built || field.index;
     END LOOP;
@@ -113,23 +126,24 @@ BEGIN
                 WHEN rows_now < 1000000 THEN rows_now / 1000 ELSE sqrt(rows_now)::int END)));
         END IF;
         IF target.index_kind = 'hnsw' OR rows_now >= 1000 THEN
-            EXECUTE format('CREATE INDEX %I ON %I USING %s (%s) WITH (%s)', part || '_embedding',
-                part, target.index_kind, vector_index_key(target), with_options);
+            PERFORM build_index(format('CREATE INDEX %I ON %I USING %s (%s) WITH (%s)',
+                part || '_embedding', part, target.index_kind, vector_index_key(target),
+                with_options));
             built := built || (part || '_embedding');
         END IF;
     END IF;
 
     IF has_bm25 AND own_relation(part || '_bm25') IS NULL THEN
-        EXECUTE format('CREATE INDEX %I ON %I USING bm25 (content) '
+        PERFORM build_index(format('CREATE INDEX %I ON %I USING bm25 (content) '
             'WITH (text_config = %L, k1 = %s, b = %s)',
-            part || '_bm25', part, target.text_config, target.k1, target.b);
+            part || '_bm25', part, target.text_config, target.k1, target.b));
         IF own_relation(part || '_fts') IS NOT NULL THEN
             EXECUTE format('DROP INDEX %s', own_relation(part || '_fts'));
         END IF;
         built := built || (part || '_bm25');
     ELSIF NOT has_bm25 AND own_relation(part || '_fts') IS NULL THEN
-        EXECUTE format('CREATE INDEX %I ON %I USING gin (to_tsvector(%L::regconfig, content))',
-            part || '_fts', part, target.text_config);
+        PERFORM build_index(format('CREATE INDEX %I ON %I USING gin '
+            '(to_tsvector(%L::regconfig, content))', part || '_fts', part, target.text_config));
         built := built || (part || '_fts');
     END IF;
     RETURN built || build_field_indexes(target);

@@ -18,7 +18,7 @@ from tests.plugins.stores import Row, WordModel, rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.servers("embedded", "plain"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(120)]
 laws = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ BM25 = {"scifact": 0.688, "cranfield": 0.372}
 if not all((DATA / name).is_dir() for name in NAMES):
     pytest.skip(f"no {' and '.join(NAMES)} in {DATA}", allow_module_level=True)
 
-pytestmark = [pytest.mark.servers("embedded", "plain"), pytest.mark.timeout(200)]
+pytestmark = pytest.mark.timeout(200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,50 +90,68 @@ class LookedUp(Embeddings):
         return [self.embed_query(text) for text in texts]
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def figures(server, servers, template, request) -> Iterator[dict[str, float]]:
-    """nDCG@10 of each search, and the benchmark's name."""
-    benchmark = load(request.param)
-    name = f"{servers.prefix}_{request.param}"
+@contextmanager
+def stored(servers, server, template: str, benchmark: Benchmark) -> Iterator[PostgresVectorStore]:
+    """A store that holds the benchmark's texts."""
+    name = f"{servers.prefix}_{benchmark.name}"
     with new_database(server, name, template) as dsn, Database(dsn) as database:
         store = PostgresVectorStore(LookedUp(benchmark.question_vectors), database=database)
         store.add_embeddings(benchmark.texts, benchmark.vectors, ids=benchmark.ids)
         assert store.count() == len(benchmark.ids)
-        searches = {
-            "dense": lambda q: store.similarity_search_with_score(q, k=10),
-            "bm25": lambda q: store.bm25_search(q, k=10),
-            "hybrid": lambda q: store.hybrid_search(q, k=10),
-            "rrf": lambda q: store.hybrid_search(q, k=10, fusion="rrf"),
-        }
-        measured = {name: quality(benchmark, search) for name, search in searches.items()}
-        yield {"name": benchmark.name, **measured}
+        yield store
 
 
-def quality(benchmark: Benchmark, search) -> float:
-    rankings = {
-        question: [document.id for document, _ in search(benchmark.questions[question])]
-        for question in benchmark.judgements
+def measured(store: PostgresVectorStore, benchmark: Benchmark, every: int = 1) -> dict[str, float]:
+    """nDCG@10 of each search, over every so-manieth question."""
+    judgements = dict(list(benchmark.judgements.items())[::every])
+    searches = {
+        "dense": lambda q: store.similarity_search_with_score(q, k=10),
+        "bm25": lambda q: store.bm25_search(q, k=10),
+        "hybrid": lambda q: store.hybrid_search(q, k=10),
+        "rrf": lambda q: store.hybrid_search(q, k=10, fusion="rrf"),
     }
-    return ndcg(rankings, benchmark.judgements)
+    found = {}
+    for name, search in searches.items():
+        rankings = {
+            question: [document.id for document, _ in search(benchmark.questions[question])]
+            for question in judgements
+        }
+        found[name] = ndcg(rankings, judgements)
+    return found
 
 
+@pytest.fixture(scope="module", params=NAMES)
+def figures(servers, server, template, request) -> Iterator[tuple[str, dict[str, float]]]:
+    benchmark = load(request.param)
+    with stored(servers, server, template, benchmark) as store:
+        yield benchmark.name, measured(store, benchmark)
+
+
+@pytest.mark.servers("embedded")
 def test_dense_is_as_good_as_exact_search(figures):
-    assert figures["dense"] == pytest.approx(DENSE[figures["name"]], abs=0.01)
+    name, found = figures
+    assert found["dense"] == pytest.approx(DENSE[name], abs=0.01)
 
 
 @pytest.mark.servers("embedded")
 def test_bm25_is_as_good_as_bm25_is(figures):
-    assert figures["bm25"] == pytest.approx(BM25[figures["name"]], abs=0.01)
+    name, found = figures
+    assert found["bm25"] == pytest.approx(BM25[name], abs=0.01)
 
 
 @pytest.mark.servers("embedded")
 @pytest.mark.parametrize("fusion", ["hybrid", "rrf"])
 def test_hybrid_is_better_than_both(figures, fusion: str):
-    assert figures[fusion] > max(figures["dense"], figures["bm25"])
+    _, found = figures
+    assert found[fusion] > max(found["dense"], found["bm25"])
 
 
 @pytest.mark.servers("plain")
-@pytest.mark.parametrize("fusion", ["hybrid", "rrf"])
-def test_without_bm25_hybrid_is_no_worse_than_dense(figures, fusion: str):
-    assert figures[fusion] >= figures["dense"]
-    assert figures["bm25"] > 0.25
+def test_without_bm25_hybrid_is_no_worse_than_dense(servers, server, template):
+    """On a third of Cranfield: PostgreSQL's own ranking takes its time."""
+    benchmark = load("cranfield")
+    with stored(servers, server, template, benchmark) as store:
+        found = measured(store, benchmark, every=3)
+    assert found["hybrid"] >= found["dense"]
+    assert found["rrf"] >= found["dense"]
+    assert found["bm25"] > 0.25

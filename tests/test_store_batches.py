@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from a2rchi_pg import Database, PostgresVectorStore
     from tests.plugins.stores import NewStore
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
 
 
 async def test_a_list_with_a_bad_700th_item_stores_and_embeds_nothing(twin: Twin, model: WordModel):

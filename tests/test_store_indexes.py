@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from a2rchi_pg.collections import Collection
     from tests.plugins.stores import NewStore
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(120)]
 
 INDEXED = [
     (index, element) for index in ("hnsw", "ivfflat") for element in ("vector", "halfvec", "bit")
@@ -55,7 +55,7 @@ def index_definition(store: PostgresVectorStore) -> str | None:
 # -- recall -------------------------------------------------------------------------------------
 
 
-@pytest.mark.servers("embedded", "full")
+@pytest.mark.servers("full")
 @pytest.mark.parametrize(("index", "element"), INDEXED, ids=[f"{i}-{e}" for i, e in INDEXED])
 def test_recall_against_exact_search(new_store: NewStore, index: Any, element: Any):
     points = clustered(2100, 128)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from a2rchi_pg import PostgresVectorStore
     from tests.plugins.stores import NewStore
 
-pytestmark = [pytest.mark.servers("embedded", "plain"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
 
 HOSTILE = [
     "'; DROP TABLE collections; --",

@@ -173,12 +173,8 @@ def test_temporary_tables_do_not_trick_the_functions(
         precious = Collections(owner).get("precious")
         assert precious
         with psycopg.connect(new_role(GRANTS), autocommit=True) as connection:
-            connection.execute("CREATE TEMPORARY TABLE collections (LIKE public.collections)")
-            connection.execute(
-                "INSERT INTO pg_temp.collections SELECT id, 'victim', embedding_model, dimensions, "
-                "metric, element, index_kind, m, ef_construction, lists, text_config, k1, b, "
-                "created_at FROM public.collections"
-            )
+            connection.execute("CREATE TEMPORARY TABLE collections AS TABLE public.collections")
+            connection.execute("UPDATE pg_temp.collections SET name = 'victim'")
             connection.execute("CREATE TEMPORARY TABLE document_chunks (id text)")
             connection.execute("CREATE TEMPORARY TABLE pg_class (LIKE pg_catalog.pg_class)")
             if call.startswith("build"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from a2rchi_pg import Database, PostgresVectorStore
     from tests.plugins.stores import NewStore
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
 
 MEASURED = [(m, i) for m in ("cosine", "l2", "inner_product") for i in ("hnsw", "none")]
 DISTANCES: dict[str, Any] = {

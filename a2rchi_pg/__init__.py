@@ -20,6 +20,7 @@ from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import (
     A2rchiError,
     CollectionMismatch,
+    CommitUnknown,
     Conflict,
     DatabaseError,
     DimensionMismatch,
@@ -46,6 +47,7 @@ __all__ = [
     "CollectionSpec",
     "CollectionStats",
     "Collections",
+    "CommitUnknown",
     "Conflict",
     "Database",
     "DatabaseError",

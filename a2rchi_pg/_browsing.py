@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from a2rchi_pg._options import search_options
-from a2rchi_pg._writing import WritableStore
+from a2rchi_pg._reembedding import ReembeddableStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._options import Filter
 
 
-class BrowsableStore(WritableStore):
+class BrowsableStore(ReembeddableStore):
     """A collection one can look around in."""
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:

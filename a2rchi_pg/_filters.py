@@ -57,10 +57,8 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Condition:  # noqa: A002
     Raises:
         FilterError: If it can't be understood; names what and says what is accepted.
     """
-    if filter is None:
-        return EVERYTHING
     builder = _Builder()
-    sql = builder.filter(filter, depth=0)
+    sql = builder.filter({} if filter is None else filter, depth=0)
     return Condition(sql=sql, params=builder.params) if sql else EVERYTHING
 
 
@@ -202,8 +200,7 @@ class Field:
     @cached_property
     def text(self) -> str:
         """The value where it is a string; NULL elsewhere."""
-        value = self.value
-        return f"CASE WHEN jsonb_typeof({value}) = 'string' THEN {value} #>> '{{}}' END"
+        return f"CASE WHEN jsonb_typeof({self.value}) = 'string' THEN {self.value} #>> '{{}}' END"
 
     @cached_property
     def number(self) -> str:
@@ -295,10 +292,9 @@ def _in(target: Field, values: object) -> str:
         return _joined("OR", [_same(target, each) for each in plain]) or "false"
     times = [each for each in plain if isinstance(each, datetime)]
     others = [each for each in plain if each is not None and not isinstance(each, datetime)]
-    found = [f"{target.moment} = ANY({target.bind(times, 'timestamptz[]')})"] if times else []
-    found += [target.among(others)] if others else []
-    found += [_same(target, None)] if None in plain else []
-    return _joined("OR", found)
+    at = f"{target.moment} = ANY({target.bind(times, 'timestamptz[]')})" if times else ""
+    among = target.among(others) if others else ""
+    return _joined("OR", [at, among, _same(target, None) if None in plain else ""])
 
 
 def _ordered(symbol: str, target: Field, value: object) -> str:
@@ -345,9 +341,9 @@ def _contains(target: Field, value: object) -> str:
     if isinstance(plain, str):
         inside = f"strpos({target.text}, {target.bind(plain, 'text')}) > 0"
         return f"({target.holds([plain])} OR {inside})"
-    if not isinstance(plain, bool) and not _is_number(plain):
-        raise _Unfit("a string, a number or a boolean")
-    return target.holds([plain])
+    if isinstance(plain, bool) or _is_number(plain):
+        return target.holds([plain])
+    raise _Unfit("a string, a number or a boolean")
 
 
 OPERATORS: dict[str, Callable[[Field, object], str]] = {

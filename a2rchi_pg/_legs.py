@@ -32,7 +32,7 @@ OVERFETCH = 40  # least rows asked of a filtered index scan, whose order is only
 BIT_OVERSAMPLING, BIT_ROWS = 8, 200  # times k, and at least
 ONE_LOOK = 500  # rows, half of pgvector's largest ef_search
 FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
-SMALL_PAGES_PER_ROW = 8  # see _BM25
+SMALL_PAGES_PER_ROW = 8  # see _BM25_OF_ALL
 
 OPERATORS: dict[Metric, str] = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 
@@ -83,7 +83,7 @@ def matching(collection: Collection, condition: str, count: int) -> Leg:
         words = composed(_ANY_WORD, collection)
         return Leg(body=composed(_FULL_TEXT, collection, condition, count, words=words))
     if condition == EVERYTHING.sql:
-        return Leg(body=_bm25(collection, "true", count))
+        return Leg(body=_bm25_of_all(collection, count))
     narrow = "(SELECT narrow FROM sampled)"
     return Leg(
         before={
@@ -155,16 +155,21 @@ def _eligible(collection: Collection, condition: str, most: int | None = None) -
 
 
 def _scan(
-    collection: Collection, condition: str, rows: int, patience: str = "'2147483647'"
+    collection: Collection, condition: str, rows: int, patience: str | None = None
 ) -> sql.Composed:
     """The first rows in the vector index's own order that meet the condition."""
+    if patience is None and rows > ONE_LOOK:
+        patience = "'2147483647'"
+    settings = _SETTINGS[collection.index]
+    if patience is not None and collection.index == "hnsw":
+        settings += _FAR.format(patience=sql.SQL(patience))
     bits = collection.element == "bit"
     return composed(
         """
         SELECT id, content, metadata, embedding
         FROM {partition}
         WHERE {condition}
-        ORDER BY {key} {key_operator} (SELECT {probe} FROM {settings})
+        ORDER BY {key} {key_operator} (SELECT {probe} WHERE ({settings}) IS NOT NULL)
         LIMIT {count}
         """,
         collection,
@@ -173,7 +178,7 @@ def _scan(
         key=_stored(collection, "embedding"),
         key_operator=sql.SQL("<~>" if bits else OPERATORS[collection.metric]),
         probe=_stored(collection, "%(vector)s"),
-        settings=_SETTINGS[collection.index].format(patience=sql.SQL(patience)),
+        settings=settings,
     )
 
 
@@ -188,24 +193,28 @@ def _stored(collection: Collection, vector: str) -> sql.Composed:
     )
 
 
-# An iterative scan goes on until enough rows pass the WHERE clause, or it has seen as many as
-# patience allows.
+# An iterative scan goes on until enough rows pass the WHERE clause. How far, and with how much
+# memory, is set only where one look may not do: each setting costs some 15 µs.
 _SETTINGS = {
     "hnsw": sql.SQL(
         """
-        set_config('hnsw.ef_search', %(effort)s, true) AS ef_search,
-        set_config('hnsw.iterative_scan', 'relaxed_order', true) AS iterative_scan,
-        set_config('hnsw.max_scan_tuples', {patience}, true) AS max_scan_tuples,
-        set_config('hnsw.scan_mem_multiplier', '32', true) AS scan_mem_multiplier
+        set_config('hnsw.ef_search', %(effort)s, true)
+        || set_config('hnsw.iterative_scan', 'relaxed_order', true)
         """
-    ),
+    ).format(),
     "ivfflat": sql.SQL(
         """
-        set_config('ivfflat.probes', %(effort)s, true) AS probes,
-        set_config('ivfflat.iterative_scan', 'relaxed_order', true) AS iterative_scan
+        set_config('ivfflat.probes', %(effort)s, true)
+        || set_config('ivfflat.iterative_scan', 'relaxed_order', true)
         """
-    ),
+    ).format(),
 }
+_FAR = sql.SQL(
+    """
+    || set_config('hnsw.max_scan_tuples', {patience}, true)
+    || set_config('hnsw.scan_mem_multiplier', '32', true)
+    """
+)
 
 
 def _sampled(collection: Collection, condition: str, rows: int) -> sql.Composed:
@@ -253,9 +262,35 @@ _QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
 
 # On an index scan the score of the current row is at hand, and only matching rows come back. A
 # sequential scan, which the planner prefers while the table is small, returns every row and leaves
-# the current score unset: there the score must be computed and rows without a match be dropped.
-# Computing it takes ~80 µs a row, so it is kept off the index path: {small} bytes is well above the
-# size at which a sequential scan can win.
+# the current score unset. Computing a score takes ~80 µs, so it is kept off the index path: {small}
+# bytes is well above the size at which a sequential scan can win. Below, an unconditional search
+# goes through a function that forbids it, and a conditional one computes.
+_BM25_OF_ALL = """
+    (
+        SELECT id, content, metadata, embedding, -bm25_get_current_score() AS score
+        FROM {partition}
+        WHERE (SELECT pg_relation_size({partition_name}) > {small})
+        ORDER BY content <@> {query}
+        LIMIT {count}
+    )
+    UNION ALL
+    SELECT id, content, metadata, embedding, score
+    FROM bm25_ranked({partition_name}, %(bm25_index)s, %(query)s, {count}) AS ranked
+    JOIN {partition} AS chunk ON chunk.ctid = ranked.address
+    WHERE (SELECT pg_relation_size({partition_name}) <= {small})
+"""
+
+
+def _bm25_of_all(collection: Collection, count: int) -> sql.Composed:
+    return composed(
+        _BM25_OF_ALL, collection, "true", count, query=_plain(_QUERY), small=_small(count)
+    )
+
+
+def _small(count: int) -> sql.Literal:
+    return sql.Literal(SMALL_PAGES_PER_ROW * PAGE_BYTES * count)
+
+
 _BM25 = """
     SELECT id, content, metadata, embedding,
            CASE WHEN {indexed} THEN -bm25_get_current_score()
@@ -268,9 +303,8 @@ _BM25 = """
 
 
 def _bm25(collection: Collection, condition: str, count: int) -> sql.Composed:
-    small = sql.Literal(SMALL_PAGES_PER_ROW * PAGE_BYTES * count)
     indexed = composed(
-        "(SELECT pg_relation_size({partition_name}) > {small})", collection, small=small
+        "(SELECT pg_relation_size({partition_name}) > {small})", collection, small=_small(count)
     )
     return composed(_BM25, collection, condition, count, query=_plain(_QUERY), indexed=indexed)
 

@@ -143,9 +143,9 @@ def _needed(name: str, error: DatabaseError, *, online: bool) -> str:
 
 
 def _is_broken(collection: Collection) -> Flow[bool]:
-    """Whether the BM25 index can't be read: then writers may hang on it, and it can't be waited for.
+    """Whether the BM25 index can't be read, asked for words that are there.
 
-    It is asked for words that are there.
+    An insert may then hang on it for good, so a rebuild had better not wait for one to end.
     """
     if collection.lexical != "bm25":
         return False
@@ -204,9 +204,9 @@ def built_indexes(collection: Collection, suffixes: Sequence[str]) -> Steps[list
     """Those of a collection's indexes that are there, valid or not, by qualified names."""
     found = yield from fetch_tuples(
         """
-        SELECT relnamespace::regnamespace::text, relname
-        FROM pg_class
-        WHERE oid IN (SELECT own_relation(%(partition)s || suffix)
+        SELECT nspname, relname
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+        WHERE c.oid IN (SELECT own_relation(%(partition)s || suffix)
                       FROM unnest(%(suffixes)s::text[]) AS suffix)
         ORDER BY relname
         """,

@@ -13,7 +13,8 @@ the server. ::
 
 An :class:`Op` can be started any number of times, which is what makes a transaction retryable.
 One operation is one transaction; an operation that is part of a larger one is delegated to with
-``yield from``. The exception is :func:`maintenance`, for the few commands that no transaction takes.
+``yield from``. The exception is :func:`maintenance`, for the few commands that no transaction
+takes.
 """
 
 from __future__ import annotations

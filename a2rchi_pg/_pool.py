@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, Retrying
 from a2rchi_pg import _connection, _retry
 from a2rchi_pg._connection import AsyncPooledConnection, ConnectionSettings, PooledConnection
 from a2rchi_pg._telemetry import span
-from a2rchi_pg.errors import translate
+from a2rchi_pg.errors import CommitUnknown, translate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -134,11 +134,12 @@ class SyncPool:
                     yield connection
                     _connection.refuse_failed(connection)
                     committing = True
-            except psycopg.Error as error:
-                if _retry.is_lost(error):
-                    connection.close()
-                    if committing:
-                        raise _retry.CommitUnknown from error
+            except BaseException as error:
+                # Closed, not reused: rolled back under pg_textsearch 0.6, a backend never again
+                # hears a cancellation or a time-out.
+                connection.close()
+                if committing and isinstance(error, psycopg.Error) and _retry.is_lost(error):
+                    raise CommitUnknown from error
                 raise
 
 
@@ -218,9 +219,8 @@ class AsyncPool:
                     yield connection
                     _connection.refuse_failed(connection)
                     committing = True
-            except psycopg.Error as error:
-                if _retry.is_lost(error):
-                    await connection.close()
-                    if committing:
-                        raise _retry.CommitUnknown from error
+            except BaseException as error:
+                await connection.close()
+                if committing and isinstance(error, psycopg.Error) and _retry.is_lost(error):
+                    raise CommitUnknown from error
                 raise

@@ -9,7 +9,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from a2rchi_pg.errors import Unavailable, translate
+from a2rchi_pg.errors import translate
 
 if TYPE_CHECKING:
     from a2rchi_pg._op import Op
@@ -18,15 +18,6 @@ logger = logging.getLogger("a2rchi_pg.database")
 
 ATTEMPTS = 5
 _SERIALIZATION, _DEADLOCK, _UNIQUE, _READ_ONLY = "40001", "40P01", "23505", "25006"
-
-
-class CommitUnknown(Unavailable):
-    """The connection broke while a commit was under way: it may or may not have happened."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the connection was lost during commit: the changes may or may not be stored"
-        )
 
 
 def is_lost(error: psycopg.Error) -> bool:

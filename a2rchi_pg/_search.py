@@ -108,7 +108,7 @@ def hybrid(
             vector=vector,
             semantic_weight=fusion.semantic_weight,
             bm25_weight=fusion.bm25_weight,
-            **_effort(collection, count, ef_search),
+            **_effort(collection, k, ef_search, at_least=count),
             **_words(collection, query),
             **condition.params,
         )
@@ -122,8 +122,10 @@ def _planned(collection: Collection, k: int) -> Collection:
     return collection
 
 
-def _effort(collection: Collection, k: int, ef_search: int | None) -> dict[str, str]:
-    """How hard the vector index is to look."""
+def _effort(
+    collection: Collection, k: int, ef_search: int | None, at_least: int = 0
+) -> dict[str, str]:
+    """How hard the vector index is to look for ``k`` rows that must be right, of so many."""
     if not collection.vector_index:
         return {}
     ef_search = ef_search or collection.ef_search
@@ -131,8 +133,9 @@ def _effort(collection: Collection, k: int, ef_search: int | None) -> dict[str, 
         # Bits tell neighbouring lists apart only roughly, so twice as many are looked into.
         lists = (2 if collection.element == "bit" else 1) * ceil(sqrt(collection.lists or 1))
         return {"effort": str(ef_search or lists)}
-    wanted = min(max(3 * k, indexed_rows(collection, k)), MAX_EF_SEARCH)
-    return {"effort": str(max(ef_search or DEFAULT_EF_SEARCH, wanted))}
+    least = max(at_least, indexed_rows(collection, k))
+    effort = max(least, ef_search or max(DEFAULT_EF_SEARCH, 3 * k))
+    return {"effort": str(min(effort, MAX_EF_SEARCH))}
 
 
 def _words(collection: Collection, query: str) -> dict[str, str]:

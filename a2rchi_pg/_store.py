@@ -15,7 +15,7 @@ from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
 from a2rchi_pg._options import SearchOptions, check_k
 from a2rchi_pg._scores import diversify
-from a2rchi_pg._target import Target, degraded
+from a2rchi_pg._target import Target
 from a2rchi_pg._vectors import Vector, as_matrix, as_vector
 from a2rchi_pg.collections import (
     Collection,
@@ -116,7 +116,8 @@ class Store(Target):
         known = self._known
         if not added or known is None:
             return
-        if degraded(known) or not self._built:
+        late = known.index == "ivfflat" and not known.vector_index
+        if late or not self._built:
             yield from self._build(known.name)
         self._added += added
         if self._added >= max(known.calibrated_rows, self._calibrated_rows):
@@ -239,7 +240,9 @@ class Store(Target):
         if not check_k(k):
             return []
         words = clean_text(query)
-        vector = yield EmbedQuery(query)
+        vector = as_vector((yield EmbedQuery(query)))
+        if not vector.any():  # it has no direction; words are all there is
+            fusion = replace(fusion, semantic_weight=0.0, bm25_weight=1.0)
         return (
             yield from self._with_words(
                 lambda c: _search.hybrid(

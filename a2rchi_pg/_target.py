@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from a2rchi_pg.collections import Collection, CollectionSpec, ensure_collection, get_collection
-from a2rchi_pg.errors import DatabaseError, DimensionMismatch, NotFound
+from a2rchi_pg.errors import CollectionMismatch, DatabaseError, DimensionMismatch, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 RECHECK_SECONDS = 30.0
+REREAD_SECONDS = 300.0  # when settings that somebody changed are noticed at the latest
 # A table that was dropped; an index that was, which BM25 is asked for by name.
 _GONE = {"42P01", "42704"}
 _INTERNAL = "XX"
@@ -40,6 +41,7 @@ class Target:
         self.spec = spec
         self._strict = strict
         self._known: Collection | None = None
+        self._accepted: int | None = None
         self._checked_at = 0.0
         self._said_fts = False
         self._broken_since = -RECHECK_SECONDS
@@ -84,7 +86,7 @@ class Target:
 
     def _resolve(self) -> Flow[Collection | None]:
         known = self._known
-        if known is None or (degraded(known) and self._age() > RECHECK_SECONDS):
+        if known is None or self._age() > (RECHECK_SECONDS if degraded(known) else REREAD_SECONDS):
             known = yield get_collection(self.spec.name)
             if known is not None:
                 self._accept(known)
@@ -101,15 +103,27 @@ class Target:
     def _accept(self, collection: Collection) -> None:
         if self._strict:
             collection.check_matches(self.spec)
-        model, stored = self.spec.embedding_model, collection.embedding_model
-        if model and stored and model != stored and self._known is None:
-            logger.warning(
-                "collection %r was filled by embedding model %r and is now used with %r",
-                collection.name,
-                stored,
-                model,
-            )
+        if collection.id != self._accepted:
+            self._check_model(collection)
+        self._accepted = collection.id
         self._known, self._checked_at = collection, time.monotonic()
+
+    def _check_model(self, collection: Collection) -> None:
+        """Say where names of models differ, which may mean little; unless it was just exchanged."""
+        model, stored = self.spec.embedding_model, collection.embedding_model
+        if not model or not stored or model == stored:
+            return
+        if self._accepted is not None:
+            raise CollectionMismatch(
+                f"collection {collection.name!r} is another one by now, filled by embedding model "
+                f"{stored!r}; this store embeds with {model!r}: make a new one with that model"
+            )
+        logger.warning(
+            "collection %r was filled by embedding model %r and is now used with %r",
+            collection.name,
+            stored,
+            model,
+        )
 
     def _age(self) -> float:
         return time.monotonic() - self._checked_at

@@ -78,9 +78,9 @@ def tune(name: str, target_recall: float, k: int, sample: int) -> Flow[Tuning]:
     truth = []
     for id_, vector in probes:
         truth.append(_others((yield _search.dense(exact, vector, k + 1)), id_, k))
-    trials = []
+    trials = list[Trial]()
     for effort in EFFORTS[collection.index]:
-        trials.append((yield from _trial(collection, effort, probes, truth)))
+        trials += [(yield from _trial(collection, effort, probes, truth))]
     chosen = _choice(trials, target_recall, probes)
     if not chosen.reached:
         logger.warning(

@@ -3,6 +3,7 @@
     A2rchiError
     ├── DatabaseError              the server refused, or could not be reached
     │   ├── Unavailable            no connection, none free in time, or it was lost
+    │   │   └── CommitUnknown      lost during commit: it may or may not have happened
     │   ├── Conflict               unique or exclusion constraint, serialization, deadlock
     │   ├── MissingReference       a foreign key names a row that is not there
     │   └── InvalidValue           a value breaks a CHECK, a NOT NULL or a type
@@ -51,6 +52,15 @@ class DatabaseError(A2rchiError):
 
 class Unavailable(DatabaseError):
     """No connection could be had in time, or the one in use was lost."""
+
+
+class CommitUnknown(Unavailable):
+    """The connection broke while a commit was under way: it may or may not have happened."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection was lost during commit: the changes may or may not be stored"
+        )
 
 
 class Conflict(DatabaseError):

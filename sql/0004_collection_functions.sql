@@ -152,6 +152,21 @@ $$;
 COMMENT ON FUNCTION build_collection_indexes(text) IS
     'Builds what indexes a collection lacks and returns their names.';
 
+-- The best lexical matches of a small collection, by its BM25 index even where the planner would
+-- rather read the table: that finds only rows that match, and has their scores at hand.
+CREATE FUNCTION bm25_ranked(part text, index_name text, words text, most integer)
+    RETURNS TABLE (address tid, score double precision)
+    -- ROWS: few enough for the planner to fetch them by their addresses.
+    LANGUAGE plpgsql STABLE ROWS 10
+    SET enable_seqscan = off
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format('SELECT ctid, -bm25_get_current_score() FROM %I '
+        'ORDER BY content <@> to_bm25query(%L, %L) LIMIT %s', part, words, index_name, most);
+END
+$$;
+COMMENT ON FUNCTION bm25_ranked IS 'Addresses and BM25 scores of the best matches in one table.';
+
 CREATE FUNCTION create_collection(
     name text,
     dimensions integer,

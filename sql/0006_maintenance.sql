@@ -80,26 +80,26 @@ CREATE FUNCTION drop_leftover_indexes(collection_name text) RETURNS text[]
 AS $$
 DECLARE
     target collections;
-    found text[];
+    leftovers text[];
     index text;
 BEGIN
     SELECT * INTO target FROM collections WHERE name = collection_name;
     IF NOT FOUND THEN
         RETURN '{}';
     END IF;
-    found := ARRAY(
+    leftovers := ARRAY(
         SELECT relname::text FROM pg_index JOIN pg_class ON oid = indexrelid
         WHERE indrelid = own_relation(chunk_partition(target))
             AND relname ~ '_cc(new|old)[0-9]*$'
         ORDER BY relname);
-    IF found <> '{}' THEN
+    IF leftovers <> '{}' THEN
         -- As long as one is still being built, this waits.
         PERFORM lock_chunks(ARRAY[chunk_partition(target)]);
-        FOREACH index IN ARRAY found LOOP
+        FOREACH index IN ARRAY leftovers LOOP
             EXECUTE format('DROP INDEX IF EXISTS %I', index);
         END LOOP;
     END IF;
-    RETURN found;
+    RETURN leftovers;
 END
 $$;
 COMMENT ON FUNCTION drop_leftover_indexes(text) IS
@@ -163,7 +163,7 @@ DECLARE
 BEGIN
     FOR definer IN
         SELECT oid FROM pg_proc
-        WHERE pronamespace = current_schema::regnamespace AND prosecdef
+        WHERE pronamespace = quote_ident(current_schema)::regnamespace AND prosecdef
             AND proname IN ('swap_collections', 'drop_leftover_indexes',
                 'rebuild_collection_indexes', 'set_collection_effort')
     LOOP

@@ -159,7 +159,7 @@ async def test_a_timeout_ends_the_query_on_the_server_too(dsn: str):
         assert await database.arun(value(running)) == 0
 
 
-async def test_closing_while_others_work_is_an_error_and_no_hang(dsn: str):
+async def test_after_closing_it_is_an_error_and_no_hang(dsn: str):
     async with Database(dsn, max_size=1) as database:
         await database.arun(value("SELECT 1"))
     with pytest.raises(NotOpen):

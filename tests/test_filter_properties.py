@@ -75,6 +75,8 @@ numbers = (
     st.sampled_from(NUMBERS) | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 )
 strings = st.sampled_from(STRINGS) | text
+paths = st.sampled_from(["a.b", "a.b.c", "b.a", "."])
+long = st.sampled_from([length * "é" + end for length in (199, 200, 300) for end in ("", "a", "b")])
 zones = st.timedeltas(timedelta(hours=-15), timedelta(hours=15)).map(
     lambda away: timezone(timedelta(seconds=away // timedelta(seconds=1)))
 )
@@ -92,13 +94,14 @@ values = st.recursive(
     max_leaves=6,
 )
 
-patterns = st.sampled_from(
-    ["%", "_", "a%", "%b", "a_b", "a\\%b", "a\\_b", "\\", "a\\\\b", "A%", "É", "%\\", "\\a", "__"]
-) | strings.map(lambda word: f"%{word}%")
+PATTERNS = ["{}", "{}%", "%{}", "%{}%", "_{}", "{}_", "{}\\", "\\{}", "\\%{}", "_%", "%_\\_%"]
 
 
 def operators(
-    operand: st.SearchStrategy[Any], bound: st.SearchStrategy[Any], part: st.SearchStrategy[Any]
+    operand: st.SearchStrategy[Any],
+    bound: st.SearchStrategy[Any],
+    part: st.SearchStrategy[Any],
+    word: st.SearchStrategy[str],
 ) -> st.SearchStrategy[dict[str, Any]]:
     """One to three operators on a field, ``$not`` around some of them."""
     many = st.lists(operand, max_size=4) | st.lists(operand, min_size=21, max_size=22)
@@ -108,7 +111,9 @@ def operators(
         **dict.fromkeys(("$in", "$nin"), many),
         "$between": st.lists(bound, min_size=2, max_size=2),
         "$exists": st.booleans(),
-        **dict.fromkeys(("$like", "$ilike"), patterns),
+        **dict.fromkeys(
+            ("$like", "$ilike"), st.builds(str.format, st.sampled_from(PATTERNS), word)
+        ),
         "$contains": part,
     }
     assert takes.keys() == OPERATORS.keys() == filter_oracle.OPERATORS.keys()
@@ -140,9 +145,11 @@ Case = tuple[list[dict[str, Any]], list[Row]]
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Filters and rows that speak of the same few keys and values, or nothing would ever match."""
-    names = draw(st.lists(keys, min_size=1, max_size=2, unique=True))
+    names = draw(st.lists(paths | keys | keys, min_size=1, max_size=2, unique=True))
     pool = draw(
-        st.one_of(st.lists(of, min_size=2, max_size=5) for of in (numbers, strings, times, values))
+        st.one_of(
+            st.lists(of, min_size=2, max_size=5) for of in (numbers, strings, long, times, values)
+        )
     )
     condition = conditions(pool)
     fields = st.dictionaries(st.sampled_from(names), condition, min_size=1, max_size=2)
@@ -159,7 +166,8 @@ def conditions(pool: list[Any]) -> st.SearchStrategy[Any]:
     operand = known | known | known | values | moments
     bound = ordered | ordered | ordered | numbers | strings | times | moments
     plain = operand.filter(lambda value: not isinstance(value, dict))
-    asked = operators(operand, bound, st.sampled_from(scalar) | strings | st.booleans())
+    words = st.sampled_from([str(part)[:3] for part in scalar] + [str(part) for part in scalar])
+    asked = operators(operand, bound, st.sampled_from(scalar) | strings | st.booleans(), words)
     return plain | asked | asked | asked
 
 
@@ -174,6 +182,8 @@ def made_rows(random: Random, names: list[str], pool: list[Any]) -> list[Row]:
         for name in random.sample(names, random.choice([len(names), len(names), 0])):
             value = random.choice(random.choice([pool, pool, DECOYS]))
             row |= random.choice([flat, deep])(name, value)
+            if random.random() < 0.2:
+                row |= flat(name, random.choice(pool))
         rows.append((row, None))
     return rows
 
@@ -268,7 +278,7 @@ def column_cases(draw: st.DrawFn) -> Case:
     readable = times.filter(lambda text: "24:00" not in text)  # by Python before 3.14
     time, pool = readable | moments, [*COLUMN_TEXTS, *COLUMN_NUMBERS, True, None]
     asked = {
-        name: time | operators(time, time, st.nothing())
+        name: time | operators(time, time, st.nothing(), strings)
         if CATALOG[name] == "timestamptz"
         else conditions(pool)
         for name in names

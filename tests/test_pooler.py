@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -81,11 +82,16 @@ def pooled(program: str, dsn: str, size: int) -> Iterator[str]:
             shutil.chown(folder, account)
         process = subprocess.Popen([program, "-q", str(file)], stderr=subprocess.DEVNULL)
         try:
-            wait_until((folder / ".s.PGSQL.6432").exists)
+            wait_until(lambda: listens(folder / ".s.PGSQL.6432"))
             yield make_conninfo(dsn, host=str(folder), port=6432)
         finally:
             process.terminate()
             process.wait(10)
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 @pytest.fixture(params=[1, 2], ids=["one connection", "two connections"])

@@ -15,9 +15,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from a2rchi_pg import _retry
 from a2rchi_pg._op import execute, fetch_value, read, upsert, write
-from a2rchi_pg._retry import CommitUnknown
 from a2rchi_pg.database import Database
-from a2rchi_pg.errors import Conflict, DatabaseError, Unavailable
+from a2rchi_pg.errors import CommitUnknown, Conflict, DatabaseError, Unavailable
 from tests.database_support import admin, backends, terminate, value
 from tests.wire import wire
 

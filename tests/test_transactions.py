@@ -10,9 +10,8 @@ import pytest
 
 from a2rchi_pg import Collections, CollectionSpec, PostgresVectorStore
 from a2rchi_pg._op import execute, write
-from a2rchi_pg._retry import CommitUnknown
 from a2rchi_pg.database import Database
-from a2rchi_pg.errors import Conflict, DatabaseError, InvalidValue, NotOpen
+from a2rchi_pg.errors import CommitUnknown, Conflict, DatabaseError, InvalidValue, NotOpen
 from tests.database_support import Letters, admin, backends, commands, terminate, value
 from tests.wire import wire
 

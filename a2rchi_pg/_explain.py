@@ -54,6 +54,8 @@ def explanation(
     ran = [node for node in _nodes(account["Plan"]) if node["Actual Loops"]]
     scans = [node for node in ran if node.get("Relation Name") == collection.partition]
     indexes = {node["Index Name"] for node in ran if "Index Name" in node}
+    if any(node.get("Function Name") == "bm25_ranked" for node in ran):
+        indexes.add(f"{collection.partition}_bm25")
     examined = sum(map(_rows, scans))
     sequential = any("Seq Scan" in node["Node Type"] for node in scans)
     return Explanation(

@@ -38,11 +38,7 @@ INDEXED_CHARACTERS = 200  # of a string in a declared field's index, which takes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A WHERE clause with its parameters; the text holds no key and no value.
-
-    Attributes:
-        sql: The text, equal for filters of one shape, so that it can be cached.
-    """
+    """A WHERE clause, the same text for all filters of one shape, and its parameters."""
 
     sql: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -59,15 +55,15 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Condition:  # noqa: A002
     """
     builder = _Builder()
     sql = builder.filter({} if filter is None else filter, depth=0)
-    return Condition(sql=sql, params=builder.params) if sql else EVERYTHING
+    return Condition(sql=sql, params=builder.params)
 
 
+@dataclass
 class _Builder:
     """Collects parameters while the parts of a filter become text."""
 
-    def __init__(self) -> None:
-        self.params: dict[str, Any] = {}
-        self._size = 0
+    params: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
 
     def bind(self, value: Any, cast: str) -> str:
         self._grow()
@@ -76,8 +72,8 @@ class _Builder:
         return f"%({name})s::{cast}"
 
     def _grow(self, depth: int = 0) -> None:
-        self._size += 1
-        if self._size > MAX_SIZE:
+        self.size += 1
+        if self.size > MAX_SIZE:
             raise FilterError(f"a filter may hold {MAX_SIZE} keys and values at most")
         if depth > MAX_DEPTH:
             raise FilterError(f"a filter may be nested {MAX_DEPTH} levels at most")
@@ -86,7 +82,8 @@ class _Builder:
         self._grow(depth)
         if not isinstance(given, Mapping):
             raise FilterError(f"a filter must map keys to conditions, got {_shown(given)}")
-        return _joined("AND", [self._entry(key, value, depth) for key, value in given.items()])
+        parts = [self._entry(key, value, depth) for key, value in given.items()]
+        return _joined("AND", parts) or "true"
 
     def _entry(self, key: object, value: object, depth: int) -> str:
         if not isinstance(key, str):
@@ -94,10 +91,9 @@ class _Builder:
         if key in {"$and", "$or"}:
             if not isinstance(value, list | tuple) or not value:
                 raise FilterError(f"{key} takes a non-empty list of filters, got {_shown(value)}")
-            parts = [self.filter(each, depth=depth + 1) or "true" for each in value]
-            return _joined(key[1:].upper(), parts)
+            return _joined(key[1:].upper(), [self.filter(f, depth=depth + 1) for f in value])
         if key == "$not":
-            return _not(self.filter(value, depth=depth + 1) or "true")
+            return _not(self.filter(value, depth=depth + 1))
         if key.startswith("$"):
             raise FilterError(f"unknown {_shown(key)}: here can stand $and, $or, $not or a key")
         key = clean_text(key)
@@ -179,19 +175,16 @@ class Field:
     def _flat(self) -> str:
         return self.bind(self.key, "text")
 
-    def json(self, value: Any) -> str:
-        """A bound jsonb value."""
-        return self.bind(_encoded(value), "jsonb")
-
     def holds(self, value: Any) -> str:
         """This key has that value, or a container that has it; by the GIN index."""
-        flat = f"metadata @> {self.json({self.key: value})}"
+        flat = f"metadata @> {self.bind(_encoded({self.key: value}), 'jsonb')}"
         if len(self._path) == 1:
             return flat
         nested: Any = value
         for step in reversed(self._path):
             nested = {step: nested}
-        return f"({flat} OR metadata @> {self.json(nested)} AND metadata -> {self._flat} IS NULL)"
+        deep = f"metadata @> {self.bind(_encoded(nested), 'jsonb')}"
+        return f"({flat} OR {deep} AND metadata -> {self._flat} IS NULL)"
 
     def among(self, values: list[Any]) -> str:
         """This key has one of those JSON values."""
@@ -236,8 +229,11 @@ class Column(Field):
 
 _TEXTS = "resource_hash display_name source_type url ticket_id git_repo git_commit suffix mime_type"
 _TIMES = "source_created_at source_modified_at ingested_at"
-CATALOG = dict.fromkeys(_TEXTS.split(), "text") | dict.fromkeys(_TIMES.split(), "timestamptz")
-CATALOG["size_bytes"] = "numeric"
+CATALOG: dict[str, str] = {
+    **dict.fromkeys(_TEXTS.split(), "text"),
+    **dict.fromkeys(_TIMES.split(), "timestamptz"),
+    "size_bytes": "numeric",
+}
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -275,7 +271,8 @@ def _same(target: Field, plain: Any) -> str:
         case datetime():
             return f"{target.moment} = {target.bind(plain, 'timestamptz')}"
         case dict() | list():
-            return f"({target.holds(plain)} AND {target.value} = {target.json(plain)})"
+            bound = target.bind(_encoded(plain), "jsonb")
+            return f"({target.holds(plain)} AND {target.value} = {bound})"
         case _:
             return target.holds(plain)
 

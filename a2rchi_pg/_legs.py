@@ -32,7 +32,7 @@ OVERFETCH = 40  # least rows asked of a filtered index scan, whose order is only
 BIT_OVERSAMPLING, BIT_ROWS = 8, 200  # times k, and at least
 ONE_LOOK = 500  # rows, half of pgvector's largest ef_search
 FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
-SMALL_PAGES_PER_ROW = 8  # see _BM25_OF_ALL
+SMALL_PAGES = 4  # times the rows wanted: the size of a table that may be read rather than searched
 
 OPERATORS: dict[Metric, str] = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 
@@ -288,7 +288,7 @@ def _bm25_of_all(collection: Collection, count: int) -> sql.Composed:
 
 
 def _small(count: int) -> sql.Literal:
-    return sql.Literal(SMALL_PAGES_PER_ROW * PAGE_BYTES * count)
+    return sql.Literal(SMALL_PAGES * PAGE_BYTES * count)
 
 
 _BM25 = """
@@ -304,7 +304,7 @@ _BM25 = """
 
 def _bm25(collection: Collection, condition: str, count: int) -> sql.Composed:
     indexed = composed(
-        "(SELECT pg_relation_size({partition_name}) > {small})", collection, small=_small(count)
+        "(SELECT pg_relation_size({partition_name}) > {small})", collection, small=_small(2 * count)
     )
     return composed(_BM25, collection, condition, count, query=_plain(_QUERY), indexed=indexed)
 

@@ -26,6 +26,8 @@ REREAD_SECONDS = 300.0  # when settings that somebody changed are noticed at the
 # A table that was dropped; an index that was, which BM25 is asked for by name.
 _GONE = {"42P01", "42704"}
 _INTERNAL = "XX"
+# What pg_textsearch says where another BM25 index on the column came between.
+_ANOTHER_INDEX = "42809"
 
 
 class Target:
@@ -133,11 +135,11 @@ class Target:
         try:
             return (yield from self._query(lambda c: make(self._noticed(c)))) or []
         except DatabaseError as error:
-            if not (error.sqlstate or "").startswith(_INTERNAL):
+            if not (error.sqlstate or "").startswith((_INTERNAL, _ANOTHER_INDEX)):
                 raise
             self._broken_since = time.monotonic()
             logger.error(  # noqa: TRY400 - the message is all; SQL has no place in a log
-                "the BM25 index of %r is broken (%s): ranking words by full-text search instead. "
+                "the BM25 index of %r can't be used (%s): ranking words by full-text search instead. "
                 "Collections(database).reindex(%r) heals it",
                 self.spec.name,
                 error,

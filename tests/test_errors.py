@@ -15,9 +15,9 @@ from psycopg_pool import PoolTimeout
 import a2rchi_pg
 from a2rchi_pg import errors
 from a2rchi_pg._op import execute, fetch_value, read, write
-from a2rchi_pg._retry import CommitUnknown
 from a2rchi_pg.errors import (
     A2rchiError,
+    CommitUnknown,
     Conflict,
     DatabaseError,
     FilterError,

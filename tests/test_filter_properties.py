@@ -118,7 +118,8 @@ def operators(
     }
     assert takes.keys() == OPERATORS.keys() == filter_oracle.OPERATORS.keys()
     takes = {name: each for name, each in takes.items() if not each.is_empty}
-    names = st.lists(st.sampled_from(list(takes)), min_size=1, max_size=3, unique=True)
+    more = [name for name in ("$contains", "$like") if name in takes] * 4
+    names = st.lists(st.sampled_from([*takes, *takes, *more]), min_size=1, max_size=3, unique=True)
     some = names.flatmap(lambda names: st.fixed_dictionaries({n: takes[n] for n in names}))
     return some | some.map(lambda given: {"$not": given})
 
@@ -137,6 +138,7 @@ def combined(fields: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dic
     )
 
 
+FAMILIES = [numbers, strings, long, times, values, st.lists(scalars, min_size=1, max_size=3)]
 randoms = st.integers(0, 999).map(Random)
 Row = tuple[dict[str, Any], int | None]
 Case = tuple[list[dict[str, Any]], list[Row]]
@@ -146,11 +148,7 @@ Case = tuple[list[dict[str, Any]], list[Row]]
 def cases(draw: st.DrawFn) -> Case:
     """Filters and rows that speak of the same few keys and values, or nothing would ever match."""
     names = draw(st.lists(paths | keys | keys, min_size=1, max_size=2, unique=True))
-    pool = draw(
-        st.one_of(
-            st.lists(of, min_size=2, max_size=5) for of in (numbers, strings, long, times, values)
-        )
-    )
+    pool = draw(st.one_of(st.lists(of, min_size=2, max_size=5) for of in FAMILIES))
     condition = conditions(pool)
     fields = st.dictionaries(st.sampled_from(names), condition, min_size=1, max_size=2)
     filters = draw(st.lists(combined(fields), min_size=FILTERS, max_size=FILTERS))
@@ -168,7 +166,7 @@ def conditions(pool: list[Any]) -> st.SearchStrategy[Any]:
     plain = operand.filter(lambda value: not isinstance(value, dict))
     words = st.sampled_from([str(part)[:3] for part in scalar] + [str(part) for part in scalar])
     asked = operators(operand, bound, st.sampled_from(scalar) | strings | st.booleans(), words)
-    return plain | asked | asked | asked
+    return asked | asked | asked | plain
 
 
 DECOYS = [None, True, False, 0, 1, "1", "", "a", [], ["a", 1, True], {}, {"b": 1}, "2024-01-01"]

@@ -128,8 +128,13 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def indexes(ran: list[dict[str, Any]]) -> set[str]:
-    """The kinds of index that were scanned, by the last part of their names."""
-    return {node["Index Name"].rsplit("_", 1)[1] for node in ran if "Index Name" in node}
+    """The kinds of index that were scanned, by the last part of their names.
+
+    A small table's BM25 index is scanned inside a function, of which test_v3 shows that it is.
+    """
+    scanned = {node["Index Name"].rsplit("_", 1)[1] for node in ran if "Index Name" in node}
+    called = {node["Function Name"].split("_")[0] for node in ran if "Function Name" in node}
+    return scanned | (called & {"bm25"})
 
 
 def sequential(ran: list[dict[str, Any]]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from a2rchi_pg._op import Statement, Steps, fetch_tuples, fetch_value, read, upsert, write
+from a2rchi_pg._op import Statement, Steps, fetch_tuples, fetch_value, own_sql, read, upsert, write
 from a2rchi_pg._vectors import Vector, VectorArray
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def _count_sql(collection: Collection, condition: str) -> bytes:
 
 def rendered(template: str, collection: Collection, condition: str = "true") -> bytes:
     return (
-        sql.SQL(template)
+        own_sql(template)
         .format(
             partition=sql.Identifier(collection.partition),
             collection_id=sql.Literal(collection.id),
-            condition=sql.SQL(condition),
+            condition=own_sql(condition),
         )
         .as_bytes(None)
     )

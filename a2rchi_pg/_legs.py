@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from a2rchi_pg._filters import EVERYTHING
+from a2rchi_pg._op import own_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,7 +163,7 @@ def _scan(
         patience = "'2147483647'"
     settings = _SETTINGS[collection.index]
     if patience is not None and collection.index == "hnsw":
-        settings += _FAR.format(patience=sql.SQL(patience))
+        settings += _FAR.format(patience=own_sql(patience))
     bits = collection.element == "bit"
     return composed(
         """
@@ -176,7 +177,7 @@ def _scan(
         condition,
         rows,
         key=_stored(collection, "embedding"),
-        key_operator=sql.SQL("<~>" if bits else OPERATORS[collection.metric]),
+        key_operator=own_sql("<~>" if bits else OPERATORS[collection.metric]),
         probe=_stored(collection, "%(vector)s"),
         settings=settings,
     )
@@ -189,7 +190,7 @@ def _stored(collection: Collection, vector: str) -> sql.Composed:
     else:
         template = "{vector}::{element}({dimensions})"
     return composed(
-        template, collection, vector=sql.SQL(vector), element=sql.SQL(collection.element)
+        template, collection, vector=own_sql(vector), element=own_sql(collection.element)
     )
 
 
@@ -347,18 +348,18 @@ def composed(
     **parts: sql.Composable,
 ) -> sql.Composed:
     """``template`` with the collection's own names filled in, each quoted for what it is."""
-    return sql.SQL(template).format(
+    return own_sql(template).format(
         partition=sql.Identifier(collection.partition),
         partition_name=sql.Literal(collection.partition),
         collection_id=sql.Literal(collection.id),
         dimensions=sql.Literal(collection.dimensions),
         text_config=sql.Composed([sql.Literal(collection.text_config), sql.SQL("::regconfig")]),
-        operator=sql.SQL(OPERATORS[collection.metric]),
-        condition=sql.SQL(condition),
+        operator=own_sql(OPERATORS[collection.metric]),
+        condition=own_sql(condition),
         count=sql.Literal(count),
         **parts,
     )
 
 
 def _plain(text: str) -> sql.Composed:
-    return sql.Composed([sql.SQL(text)])
+    return sql.Composed([own_sql(text)])

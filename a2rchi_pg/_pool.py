@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 from psycopg import sql
@@ -107,7 +107,7 @@ class SyncPool:
                     self._on_lost()
                     self._pool.check()
             try:
-                result: T = Retrying(**_retry.policy(op))(self._attempt, op)
+                result = cast("T", Retrying(**_retry.policy(op))(self._attempt, op))
             except psycopg.Error as error:
                 raise translate(error) from error
             return result

@@ -16,7 +16,7 @@ from psycopg import sql
 from a2rchi_pg import _chunks, _flow
 from a2rchi_pg._filters import EVERYTHING
 from a2rchi_pg._flow import EmbedTexts
-from a2rchi_pg._op import Statement, Steps, fetch_tuples, read, upsert
+from a2rchi_pg._op import Statement, Steps, fetch_tuples, own_sql, read, upsert
 from a2rchi_pg._store import DEFAULT_BATCH, Store
 from a2rchi_pg._vectors import VectorArray, as_matrix
 from a2rchi_pg._writing import WritableStore
@@ -258,7 +258,7 @@ _RANGE = """
 @lru_cache(maxsize=32)
 def _between(template: str, source: Collection, target: Collection) -> bytes:
     return (
-        sql.SQL(template)
+        own_sql(template)
         .format(
             source=sql.Identifier(source.partition),
             target=sql.Identifier(target.partition),
@@ -271,7 +271,7 @@ def _between(template: str, source: Collection, target: Collection) -> bytes:
 
 
 def _range(side: str, collection: Collection) -> sql.Composed:
-    return sql.SQL(_RANGE).format(side=sql.SQL(side), id=sql.Literal(collection.id))
+    return own_sql(_RANGE).format(side=own_sql(side), id=sql.Literal(collection.id))
 
 
 def _like(origin: Collection, spec: CollectionSpec) -> CollectionSpec:

@@ -29,7 +29,7 @@ from a2rchi_pg._fusion import (
     THEORETICAL_MINIMUM,
 )
 from a2rchi_pg._legs import Leg, composed, indexed_rows, matching, nearest
-from a2rchi_pg._op import Steps, fetch_tuples, read
+from a2rchi_pg._op import Steps, fetch_tuples, own_sql, read
 
 if TYPE_CHECKING:
     from a2rchi_pg._fusion import Fusion, FusionName
@@ -251,9 +251,9 @@ def _fused(collection: Collection, fusion: FusionName) -> dict[str, sql.Composab
         "origin": composed(
             THEORETICAL_MINIMUM if fusion == "tm2c2" else MEAN,
             collection,
-            similarity=sql.SQL(MEAN_SIMILARITY[collection.metric]),
+            similarity=own_sql(MEAN_SIMILARITY[collection.metric]),
         ),
-        "similarity": sql.SQL(SIMILARITY[collection.metric]),
+        "similarity": own_sql(SIMILARITY[collection.metric]),
         "lexical_distance": composed("embedding {operator} %(vector)s", collection),
     }
 
@@ -269,7 +269,7 @@ def _statement(
     for name, body in (item for leg in legs for item in leg.before.items()):
         before.setdefault(name, body)
     named = [
-        sql.SQL("{} AS MATERIALIZED ({})").format(sql.SQL(name), body)
+        own_sql("{} AS MATERIALIZED ({})").format(own_sql(name), body)
         for name, body in before.items()
     ]
     start = sql.SQL("WITH {}").format(sql.SQL(", ").join(named)) if named else sql.SQL("")

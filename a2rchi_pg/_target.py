@@ -139,8 +139,8 @@ class Target:
                 raise
             self._broken_since = time.monotonic()
             logger.error(  # noqa: TRY400 - the message is all; SQL has no place in a log
-                "the BM25 index of %r can't be used (%s): ranking words by full-text search instead. "
-                "Collections(database).reindex(%r) heals it",
+                "the BM25 index of %r can't be used (%s): ranking words by full-text search "
+                "instead. Collections(database).reindex(%r) heals it",
                 self.spec.name,
                 error,
                 self.spec.name,

@@ -10,6 +10,7 @@ import os
 import re
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from tests.filter_oracle import matches
 from tests.plugins.servers import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import psycopg
 
@@ -234,6 +235,41 @@ def selected(
         },
     )
     return [list(column) for column in zip(*found, strict=True)]
+
+
+OTHERS = [None, True, False, [], ["a"], [1, True, "é"], [["a"], None], {}, {"b": 1}, {"b": None}]
+VALUES = [*NUMBERS, *STRINGS, *TIMES, *NOT_TIMES, *OTHERS]
+MOMENTS = [date(2024, 1, 1), datetime(2024, 6, 30), datetime(2024, 7, 1, tzinfo=UTC)]  # noqa: DTZ001
+
+
+def every_operator() -> Iterator[dict[str, Any]]:
+    """Every operator with every kind of operand."""
+    comparable = (*NUMBERS, *STRINGS, *TIMES, *MOMENTS)
+    pairs = [list(pair) for pair in pairwise(comparable)]
+    wide = [VALUES[n : n + 25] for n in range(0, len(VALUES), 10)]
+    patterns = tuple(form.format(word) for form in PATTERNS for word in STRINGS[:14])
+    takes: dict[str, Sequence[Any]] = {
+        **dict.fromkeys(("$eq", "$ne"), (*VALUES, *MOMENTS)),
+        **dict.fromkeys(("$gt", "$gte", "$lt", "$lte"), comparable),
+        **dict.fromkeys(("$in", "$nin"), ([], [None], MOMENTS, *wide, *pairs)),
+        "$between": pairs,
+        "$exists": (True, False),
+        **dict.fromkeys(("$like", "$ilike"), patterns),
+        "$contains": (*NUMBERS, *STRINGS, True, False),
+    }
+    assert takes.keys() == OPERATORS.keys() == filter_oracle.OPERATORS.keys()
+    return ({"a": {name: operand}} for name, each in takes.items() for operand in each)
+
+
+@pytest.mark.servers("embedded")
+def test_every_operator_means_what_its_specification_says(connection: psycopg.Connection):
+    rows: list[Row] = [({}, None), *(({"a": value}, None) for value in VALUES)]
+    filters = list(every_operator())
+    for start in range(0, len(filters), 100):
+        some = filters[start : start + 100]
+        found = selected(connection, [compile_filter(each) for each in some], rows)
+        for each, met in zip(some, found, strict=True):
+            assert met == [matches(each, metadata) for metadata, _ in rows], each
 
 
 @pytest.mark.servers("embedded")

@@ -209,13 +209,12 @@ def test_nothing_is_lost_while_others_write_and_search(
 
     def search() -> None:
         while not done.is_set():
-            for found in (
-                store.similarity_search("chunk 5 word5", k=10),
-                store.bm25_search("word3", k=10),
-                store.hybrid_search("word4 chunk", k=10),
-            ):
-                if len(found) != 10:
-                    missed.append(len(found))
+            found = (
+                len(store.similarity_search("chunk 5 word5", k=10)),
+                len(store.bm25_search("word3", k=10)),
+                len(store.hybrid_search("word4 chunk", k=10)),
+            )
+            missed.extend(count for count in found if count != 10)
 
     with ThreadPoolExecutor(3) as pool:
         others = [pool.submit(write), pool.submit(search), pool.submit(search)]
@@ -258,13 +257,13 @@ def leave_a_rebuild_half_done(store: PostgresVectorStore, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("online", [True, False])
-@pytest.mark.parametrize("suffix", ["_embedding", "_bm25", "_fts"])
+@pytest.mark.parametrize("kind", ["embedding", "words"])
 def test_what_an_interrupted_rebuild_left_is_dropped_first(
-    store: PostgresVectorStore, suffix: str, online: bool
+    store: PostgresVectorStore, kind: str, online: bool
 ):
     whole = indexes(filled(store)).keys()
-    if suffix not in whole:
-        pytest.skip(f"this server's collections have no {suffix}")
+    words = "_bm25" if "_bm25" in whole else "_fts"
+    suffix = "_embedding" if kind == "embedding" else words
     for _ in range(2):
         leave_a_rebuild_half_done(store, suffix)
     invalid = {index.name for index in stats(store).indexes if not index.valid}

@@ -1,6 +1,6 @@
 """Several operations in one transaction, from threads and from an event loop."""
 
-# ruff: noqa: PT012, SIM117, TRY301 - what raises here is the end of a block, and blocks nest
+# ruff: noqa: SIM117, TRY301 - what raises here is the end of a block, and blocks nest
 
 from __future__ import annotations
 

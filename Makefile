@@ -33,8 +33,11 @@ types: dev ## mypy --strict and pyright
 layers: dev ## The import contracts in .importlinter
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
-bench: dev ## The store against bare psycopg, side by side
-	$(PYTHON) benchmarks/floor.py
+bench: ## Against bare psycopg and other stores (FULL=1: 100,000 rows and more)
+	@sh .ci/python demo
+	@sh benchmarks/setup.sh
+	.cache/bench-venv/bin/python benchmarks/floor.py $(if $(FULL),--rows 100000)
+	.cache/bench-venv/bin/python benchmarks/peers.py $(if $(FULL),--full)
 
 clean: ## Remove the environment, caches and build results
 	rm -rf .venv .cache .coverage* .hypothesis .import_linter_cache .mypy_cache \

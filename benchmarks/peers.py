@@ -40,7 +40,8 @@ logger = logging.getLogger("benchmarks")
 
 def fillable() -> dict[str, type[Side]]:
     """Everything that can be filled, by name."""
-    return {side.name: side for side in (FloorLoad, OursList, Ours, *PEERS)}
+    kinds: tuple[type[Side], ...] = (FloorLoad, OursList, Ours, *PEERS)
+    return {kind.name: kind for kind in kinds}
 
 
 def main() -> None:

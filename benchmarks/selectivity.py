@@ -106,7 +106,7 @@ class Oracle:
         found = []
         for question in questions:
             if question.text not in self.by_words:
-                rows = self.connection.execute(self.statement, (question.text,)).fetchall()  # type: ignore[arg-type]
+                rows = self.connection.execute(self.statement, (question.text,)).fetchall()
                 self.by_words[question.text] = {id_: score for id_, score in rows if score > 0}
             ranking = self.by_words[question.text].items()
             found.append(Exact({id_: s for id_, s in ranking if id_ in self.eligible[flag]}))

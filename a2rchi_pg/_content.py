@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 EXPONENT_FROM = 1e16  # what Python writes with an exponent, and jsonb as a whole number
 MAX_ID_BYTES = 2000  # the primary key's index takes no longer ones
 
+MAX_TEXT_BYTES = 500_000  # a tsvector holds 1 MB of words and positions
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -38,6 +40,18 @@ def clean_text(text: object) -> str:
     if _UNSTORABLE.search(text) is None:
         return text
     return _UNSTORABLE.sub(lambda match: "" if match[0] == "\0" else "\ufffd", text)
+
+
+def clean_content(text: object) -> str:
+    """A text to store: clean, and not too long for its words to be indexed.
+
+    Raises:
+        InvalidInput: If it isn't a string, or has more than 500,000 bytes.
+    """
+    content = clean_text(text)
+    if len(content) > MAX_TEXT_BYTES // 4 and len(content.encode()) > MAX_TEXT_BYTES:
+        raise InvalidInput(f"text is too long, {MAX_TEXT_BYTES} bytes are the most: split it")
+    return content
 
 
 def clean_id(value: object) -> str:

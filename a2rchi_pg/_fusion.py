@@ -57,12 +57,18 @@ def fusion(
         semantic = SEMANTIC_WEIGHT[chosen] if lexical is None else max(0.0, 1 - lexical)
     if lexical is None:
         lexical = max(0.0, 1 - semantic)
-    if not all(isfinite(w) and w >= 0 for w in (semantic, lexical)) or semantic + lexical == 0:
+    if not all(isfinite(w) and w >= 0 for w in (semantic, lexical)) or max(semantic, lexical) == 0:
         raise InvalidInput(
             "semantic_weight and bm25_weight must be finite, at least 0 and not both 0; "
             f"got {semantic!r} and {lexical!r}"
         )
-    return Fusion(name=chosen, semantic_weight=semantic, bm25_weight=lexical, candidates=candidates)
+    largest = max(semantic, lexical)  # only the ratio counts, and sums must not overflow
+    return Fusion(
+        name=chosen,
+        semantic_weight=semantic / largest,
+        bm25_weight=lexical / largest,
+        candidates=candidates,
+    )
 
 
 # What follows is about one candidate of either leg: its ranks, its similarity and BM25 score, and

@@ -15,6 +15,8 @@ from a2rchi_pg.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+MAX_ROWS = 1_000_000  # more can't be meant, and pg_textsearch takes memory for each
+
 Filter: TypeAlias = "Mapping[str, Any] | None"
 
 
@@ -59,4 +61,4 @@ def check_k(k: object, name: str = "k") -> int:
     """``k``, which must be a whole number of at least 0."""
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 0:
         raise InvalidInput(f"{name} must be a whole number of at least 0, got {k!r}")
-    return int(k)
+    return min(int(k), MAX_ROWS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from a2rchi_pg._content import clean_id, clean_text, metadata_json
+from a2rchi_pg._content import clean_content, clean_id, metadata_json
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _record(
     try:
         return Record(
             id=clean_id(id_),
-            content=clean_text(text),
+            content=clean_content(text),
             metadata=metadata_json(metadata),
             vector=vector,
         )

@@ -108,7 +108,7 @@ class Store(Target):
             return False
         logger.info("loading %d texts into %r, then building its indexes", count, known.name)
         yield drop_indexes(known.name)
-        self._known = None
+        self._known, self._built = None, False
         return True
 
     def _finish(self, added: int) -> Flow[None]:
@@ -191,7 +191,7 @@ class Store(Target):
     def _dense(
         self, query: str | ArrayLike, k: int, options: SearchOptions, *, with_vectors: bool
     ) -> Flow[list[Any]]:
-        if not check_k(k):
+        if not (k := check_k(k)):
             return []
         vector = yield from self._vector(query)
         hits = yield from self._query(
@@ -224,7 +224,7 @@ class Store(Target):
 
     def bm25(self, query: str, k: int, options: SearchOptions) -> Flow[list[Hit]]:
         """The best chunks for the words of the query, with their scores."""
-        if not check_k(k):
+        if not (k := check_k(k)):
             return []
         words = clean_text(query)
         return (
@@ -237,7 +237,7 @@ class Store(Target):
         self, query: str, k: int, options: SearchOptions, fusion: Fusion
     ) -> Flow[list[HybridRow]]:
         """The best chunks of the dense and the lexical ranking together, with fused scores."""
-        if not check_k(k):
+        if not (k := check_k(k)):
             return []
         words = clean_text(query)
         vector = as_vector((yield EmbedQuery(query)))

@@ -74,7 +74,7 @@ class CollectionSpec:
         _one_of("metric", self.metric, (*get_args(Metric), *_METRIC_ALIASES))
         _one_of("index", self.index, get_args(IndexKind))
         _one_of("element", self.element, get_args(Element))
-        if not self.name.strip() or len(self.name) > MAX_NAME or "\0" in self.name:
+        if not self.name.strip() or len(self.name) > MAX_NAME or clean_text(self.name) != self.name:
             raise InvalidInput(f"name must be 1 to {MAX_NAME} characters, got {self.name!r}")
         _within("m", self.m, 2, 100)
         _within("ef_construction", self.ef_construction, max(4, 2 * self.m), 1000)
@@ -107,6 +107,11 @@ def _one_of(field: str, value: object, accepted: Iterable[str]) -> None:
 def _within(field: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise InvalidInput(f"{field} must be between {low} and {high}, got {value!r}")
+
+
+def _plain(value: object) -> object:
+    """PostgreSQL stores the name of a text configuration in its shortest form."""
+    return value.lower().removeprefix("pg_catalog.") if isinstance(value, str) else value
 
 
 def _check_field(key: object, kind: object) -> None:
@@ -163,7 +168,7 @@ class Collection:
         differ = [
             f"{name} is {getattr(self, name)!r}, asked for {getattr(spec, name)!r}"
             for name in fixed
-            if getattr(self, name) != getattr(spec, name)
+            if _plain(getattr(self, name)) != _plain(getattr(spec, name))
         ]
         differ += [
             f"field {key!r} is {self.fields.get(key, 'not declared (see add_field)')}, "

@@ -77,7 +77,7 @@ DECLARE
     field record;
     built text[] := '{}';
 BEGIN
-    PERFORM pg_advisory_xact_lock('document_chunks'::regclass::oid::int, target.id);
+    PERFORM pg_advisory_xact_lock(hashtext('document_chunks'), target.id);
     FOR field IN
         SELECT key, metadata_field_key(key, value) AS expression,
             chunk_partition(target) || '_field_' || left(md5(key), 12) AS index
@@ -115,7 +115,7 @@ BEGIN
     END IF;
     part := chunk_partition(target);
     -- One builder at a time; the second finds everything built.
-    PERFORM pg_advisory_xact_lock('document_chunks'::regclass::oid::int, target.id);
+    PERFORM pg_advisory_xact_lock(hashtext('document_chunks'), target.id);
 
     IF target.index_kind <> 'none' AND own_relation(part || '_embedding') IS NULL THEN
         with_options := format('m = %s, ef_construction = %s', target.m, target.ef_construction);
@@ -134,9 +134,10 @@ BEGIN
     END IF;
 
     IF has_bm25 AND own_relation(part || '_bm25') IS NULL THEN
-        PERFORM build_index(format('CREATE INDEX %I ON %I USING bm25 (content) '
+        -- Not inside an exception block: a failing build under one takes pg_textsearch 0.6 down.
+        EXECUTE format('CREATE INDEX %I ON %I USING bm25 (content) '
             'WITH (text_config = %L, k1 = %s, b = %s)',
-            part || '_bm25', part, target.text_config, target.k1, target.b));
+            part || '_bm25', part, target.text_config, target.k1, target.b);
         IF own_relation(part || '_fts') IS NOT NULL THEN
             EXECUTE format('DROP INDEX %s', own_relation(part || '_fts'));
         END IF;

@@ -120,6 +120,16 @@ def test_a_thousand_rows_are_one_transaction_of_a_moment_lp2(common: Database, n
     assert [op.name for op in runner.ran].count("upsert_chunks") == 1
 
 
+async def test_after_a_large_load_the_indexes_are_back(twin: Twin):
+    await twin.add_embeddings(["there before"], [[1.0, 1.0]])
+    collections = Twin(Collections(twin.target.database), twin.way)
+    before = await collections.get(twin.target.collection_name)
+    await twin.add_embeddings(["fox"] * 5000, [[float(n), 1.0] for n in range(5000)])
+    after = await collections.get(twin.target.collection_name)
+    assert (after.vector_index, after.lexical) == (True, before.lexical)
+    assert await twin.count() == 5001
+
+
 def test_a_large_load_that_fails_leaves_the_indexes_in_place(store: PostgresVectorStore):
     store.add_texts(["there before"])
     before = Collections(store.database).get(store.collection_name)

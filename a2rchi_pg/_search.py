@@ -201,6 +201,7 @@ def _hybrid_sql(
                         SELECT id, distance,
                                row_number() OVER (ORDER BY distance, id) AS semantic_rank
                         FROM ({nearest}) AS nearest
+                        WHERE distance <> 'NaN'  -- a zero vector has no direction
                         ORDER BY distance, id
                         LIMIT {candidates}
                     ) AS dense
@@ -254,7 +255,7 @@ def _fused(collection: Collection, fusion: FusionName) -> dict[str, sql.Composab
             similarity=own_sql(MEAN_SIMILARITY[collection.metric]),
         ),
         "similarity": own_sql(SIMILARITY[collection.metric]),
-        "lexical_distance": composed("embedding {operator} %(vector)s", collection),
+        "lexical_distance": composed("nullif(embedding {operator} %(vector)s, 'NaN')", collection),
     }
 
 

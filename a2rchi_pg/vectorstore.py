@@ -182,7 +182,14 @@ class PostgresVectorStore(HybridStore):
         return await super().asearch(query, search_type, **kwargs)
 
     def as_retriever(self, **kwargs: Any) -> PostgresRetriever:
-        """A :class:`PostgresRetriever` over this store; takes its arguments."""
+        """A :class:`PostgresRetriever` over this store.
+
+        Takes its arguments; any others (``filter``, ``score_threshold``, …) are the search's.
+        """
+        others = {
+            name: kwargs.pop(name) for name in set(kwargs) - set(PostgresRetriever.model_fields)
+        }
+        kwargs["search_kwargs"] = {**kwargs.get("search_kwargs", {}), **others}
         tags = [*(kwargs.pop("tags", None) or []), *self._get_retriever_tags()]
         return PostgresRetriever(vectorstore=self, tags=tags, **kwargs)
 

@@ -23,7 +23,6 @@ from langchain_core.embeddings import Embeddings
 from psycopg.conninfo import make_conninfo
 
 from a2rchi_pg import Collections, CollectionSpec, Database, EmbeddedPostgres, PostgresVectorStore
-from a2rchi_pg.embedded import _server
 from a2rchi_pg.errors import DatabaseError
 from tests.database_support import admin, wait_until
 from tests.plugins.stores import ids, rows
@@ -278,30 +277,6 @@ def overwrite(durable: EmbeddedPostgres, index: str, *pages: int) -> None:
             data.write(os.urandom(8192))
 
 
-def test_a_corrupted_bm25_index_is_noticed_and_healed(durable: EmbeddedPostgres, caplog):
-    with opened(durable) as database:
-        filled(database)
-        filled(database, "other", 100)
-    overwrite(durable, "document_chunks_1_bm25", *range(2, 30))
-    with opened(durable) as database:
-        store = fresh(database)
-        found = [store.bm25_search("word3", k=10), store.hybrid_search("word3", k=10)]
-        assert [len(each) for each in found] == [10, 10]
-        assert "word3" in found[0][0][0].page_content
-        said = [record for record in caplog.records if record.levelname == "ERROR"]
-        assert len(said) == 1
-        assert "BM25 index of 'default' can't be used" in said[0].getMessage()
-        assert "invalid page" in said[0].getMessage()
-        assert "Collections(database).reindex('default') heals it" in said[0].getMessage()
-        assert len(fresh(database, "other").bm25_search("chunk", k=500)) == 100
-
-        Collections(database).reindex("default")
-        caplog.clear()
-        assert_sound(database)
-        assert_whole(database)
-        assert caplog.text == ""
-
-
 def test_a_corrupted_vector_index_is_healed(durable: EmbeddedPostgres):
     with opened(durable) as database:
         filled(database)
@@ -311,31 +286,6 @@ def test_a_corrupted_vector_index_is_healed(durable: EmbeddedPostgres):
             for n in range(ROWS):
                 fresh(database).similarity_search_by_vector(GIVEN[n], k=50)
         Collections(database).reindex("default")
-        assert_sound(database)
-        assert_whole(database)
-
-
-def test_a_bm25_index_broken_by_a_crash_is_healed(durable: EmbeddedPostgres, monkeypatch, caplog):
-    """pg_textsearch 0.6 on a server of one's own, where nobody repairs after a crash."""
-    with opened(durable) as database:
-        store = filled(database)
-        store.add_embeddings(["needle"] * 50, GIVEN[:50] + 1, ids=[f"n{n}" for n in range(50)])
-        kill(durable)
-    monkeypatch.setattr(_server, "repair", lambda *args, **kwargs: None)
-    monkeypatch.setattr(_server, "refresh", lambda *args, **kwargs: None)
-    start_again(durable)
-    with opened(durable) as database:
-        assert len(fresh(database).bm25_search("needle", k=100)) == 50
-        assert len(fresh(database).hybrid_search("needle", k=10)) == 10
-        assert "BM25 index of 'default' can't be used" in caplog.text
-        done = threading.Event()
-        with ThreadPoolExecutor(2) as pool:
-            searching = pool.submit(search_until, done, fresh(database))
-            Collections(database).reindex("default")
-            done.set()
-            assert searching.result(20) > 0
-        assert len(fresh(database).bm25_search("needle", k=100)) == 50
-        fresh(database).delete([f"n{n}" for n in range(50)])
         assert_sound(database)
         assert_whole(database)
 

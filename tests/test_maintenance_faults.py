@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from tests.database_support import admin, wait_until
 from tests.plugins.stores import ids, rows
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
     from pathlib import Path
 

@@ -147,7 +147,7 @@ def rendered(template: str, collection: Collection, condition: str = "true") -> 
     return (
         own_sql(template)
         .format(
-            partition=sql.Identifier(collection.partition),
+            partition=collection.table,
             collection_id=sql.Literal(collection.id),
             condition=own_sql(condition),
         )

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 EXPONENT_FROM = 1e16  # what Python writes with an exponent, and jsonb as a whole number
 MAX_ID_BYTES = 2000  # the primary key's index takes no longer ones
 
-MAX_TEXT_BYTES = 500_000  # a tsvector holds 1 MB of words and positions
+# A tsvector holds 1 MB, and URLs or hyphenated words fill it with three times their length.
+MAX_TEXT_BYTES = 350_000
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -46,7 +47,7 @@ def clean_content(text: object) -> str:
     """A text to store: clean, and not too long for its words to be indexed.
 
     Raises:
-        InvalidInput: If it isn't a string, or has more than 500,000 bytes.
+        InvalidInput: If it isn't a string, or has more than 350,000 bytes.
     """
     content = clean_text(text)
     if len(content) > MAX_TEXT_BYTES // 4 and len(content.encode()) > MAX_TEXT_BYTES:

@@ -349,8 +349,8 @@ def composed(
 ) -> sql.Composed:
     """``template`` with the collection's own names filled in, each quoted for what it is."""
     return own_sql(template).format(
-        partition=sql.Identifier(collection.partition),
-        partition_name=sql.Literal(collection.partition),
+        partition=collection.table,
+        partition_name=sql.Literal(collection.table.as_string()),
         collection_id=sql.Literal(collection.id),
         dimensions=sql.Literal(collection.dimensions),
         text_config=sql.Composed([sql.Literal(collection.text_config), sql.SQL("::regconfig")]),

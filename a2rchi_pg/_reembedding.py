@@ -260,8 +260,8 @@ def _between(template: str, source: Collection, target: Collection) -> bytes:
     return (
         own_sql(template)
         .format(
-            source=sql.Identifier(source.partition),
-            target=sql.Identifier(target.partition),
+            source=source.table,
+            target=target.table,
             target_id=sql.Literal(target.id),
             range_s=_range("s", source),
             range_t=_range("t", target),

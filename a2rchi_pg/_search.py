@@ -142,7 +142,7 @@ def _words(collection: Collection, query: str) -> dict[str, str]:
     words = " ".join(query[:MAX_QUERY_CHARACTERS].split()[:MAX_QUERY_WORDS])
     if collection.lexical == "fts":
         return {"query": words}
-    return {"query": words, "bm25_index": f"{collection.partition}_bm25"}
+    return {"query": words, "bm25_index": collection.bm25_index}
 
 
 @lru_cache(maxsize=512)

@@ -53,7 +53,7 @@ class Store(Target):
 
     def __init__(self, spec: CollectionSpec, *, strict: bool) -> None:
         super().__init__(spec, strict=strict)
-        self._built = False
+        self._built_for: int | None = None  # the collection whose indexes were seen to
         self._added = 0
         self._calibrated_rows = 0
 
@@ -108,7 +108,7 @@ class Store(Target):
             return False
         logger.info("loading %d texts into %r, then building its indexes", count, known.name)
         yield drop_indexes(known.name)
-        self._known, self._built = None, False
+        self._known = self._built_for = None
         return True
 
     def _finish(self, added: int) -> Flow[None]:
@@ -116,19 +116,18 @@ class Store(Target):
         known = self._known
         if not added or known is None:
             return
-        late = known.index == "ivfflat" and not known.vector_index
-        if late or not self._built:
-            yield from self._build(known.name)
+        missing = known.index != "none" and not known.vector_index
+        if (missing or self._built_for != known.id) and (yield from self._build(known.name)):
+            self._built_for = known.id
         self._added += added
         if self._added >= max(known.calibrated_rows, self._calibrated_rows):
             self._added, self._calibrated_rows = 0, (yield calibrate(known.name))
 
-    def _build(self, name: str) -> Flow[None]:
+    def _build(self, name: str) -> Flow[bool]:
         """Build what is missing; a failure is no reason to say that the rows are not in."""
         try:
             if (yield build_indexes(name)):
                 self._known = None
-            self._built = True
         except DatabaseError as error:
             logger.error(  # noqa: TRY400 - the message is all; SQL has no place in a log
                 "the rows are stored in %r, but building its indexes failed (%s): until "
@@ -137,6 +136,8 @@ class Store(Target):
                 error,
                 name,
             )
+            return False
+        return True
 
     def _embedded(self, part: Sequence[Record]) -> Flow[Batch]:
         vectors: Any = [record.vector for record in part]

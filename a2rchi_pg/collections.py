@@ -5,9 +5,11 @@ The door to them, the class ``Collections``, stands in ``_administration``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from a2rchi_pg._content import clean_text
@@ -131,6 +133,7 @@ class Collection:
     """A collection as it stands in the database.
 
     Attributes:
+        schema: The schema that its tables are in.
         partition: Name of the table that holds its chunks.
         vector_index: Whether its vector index has been built.
         lexical: ``"bm25"`` or, where pg_textsearch is missing, ``"fts"``.
@@ -151,12 +154,24 @@ class Collection:
     text_config: str
     k1: float
     b: float
+    schema: str
     partition: str
     vector_index: bool
     lexical: Literal["bm25", "fts"]
     calibrated_rows: int = field(compare=False)
     fields: Mapping[str, FieldType] = field(hash=False)
     ef_search: int | None = field(compare=False)
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The partition, never one of the same name in another schema of the search_path."""
+        return sql.Identifier(self.schema, self.partition)
+
+    @property
+    def bm25_index(self) -> str:
+        """Name of the BM25 index, with its schema where pg_textsearch 0.6 can read that."""
+        plain = re.fullmatch("[a-z_][a-z0-9_]*", self.schema)
+        return f"{self.schema}.{self.partition}_bm25" if plain else f"{self.partition}_bm25"
 
     def check_matches(self, spec: CollectionSpec) -> None:
         """Raise where ``spec`` asks for what this collection, being filled, can't become.
@@ -187,6 +202,8 @@ _SELECT = """
     SELECT c.id, c.name, c.embedding_model, c.dimensions, c.metric, c.element,
            c.index_kind AS index, c.m, c.ef_construction, c.lists, c.text_config, c.k1, c.b,
            c.fields, c.ef_search, chunk_partition(c) AS partition,
+           (SELECT nspname FROM pg_class AS t JOIN pg_namespace AS n ON n.oid = t.relnamespace
+            WHERE t.oid = 'collections'::regclass) AS schema,
            EXISTS (SELECT FROM pg_index
                    WHERE indexrelid = own_relation(chunk_partition(c) || '_embedding')
                      AND indisvalid) AS vector_index,

@@ -155,14 +155,14 @@ COMMENT ON FUNCTION build_collection_indexes(text) IS
 
 -- The best lexical matches of a small collection, by its BM25 index even where the planner would
 -- rather read the table: that finds only rows that match, and has their scores at hand.
-CREATE FUNCTION bm25_ranked(part text, index_name text, words text, most integer)
+CREATE FUNCTION bm25_ranked(part regclass, index_name text, words text, most integer)
     RETURNS TABLE (address tid, score double precision)
     -- ROWS: few enough for the planner to fetch them by their addresses.
     LANGUAGE plpgsql STABLE ROWS 10
     SET enable_seqscan = off
 AS $$
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT ctid, -bm25_get_current_score() FROM %I '
+    RETURN QUERY EXECUTE format('SELECT ctid, -bm25_get_current_score() FROM %s '
         'ORDER BY content <@> to_bm25query(%L, %L) LIMIT %s', part, words, index_name, most);
 END
 $$;

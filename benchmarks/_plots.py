@@ -43,8 +43,8 @@ def _ingest(rows: Sequence[Row]) -> Any:
 def _search(rows: Sequence[Row]) -> Any:
     figure, axes = plt.subplots(figsize=(7, 4))
     for row in rows:
-        axes.scatter(row["p50_ms"], row["recall"])
-        axes.annotate(f"{row['side']}, {row['way']}", (row["p50_ms"], row["recall"]), fontsize=7)
+        axes.scatter(row["p50_ms"], row["recall"], label=f"{row['side']}, {row['way']}")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_xlabel("median milliseconds (less is better)")
     axes.set_ylabel("recall@10")
     return figure
@@ -63,7 +63,7 @@ def _filtered(rows: Sequence[Row]) -> Any:
     for axes in (times, recalls):
         axes.set_xscale("log")
         axes.set_xlabel("share of the rows that the filter leaves")
-    times.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="lower center", ncols=3, bbox_to_anchor=(0.5, -0.2))
     return figure
 
 

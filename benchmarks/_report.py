@@ -55,6 +55,7 @@ SECTIONS: dict[str, tuple[str, dict[str, Cell]]] = {
             "rows/s": number("rows_per_second", 0),
             "seconds": number("seconds", 1),
             "of it indexes": number("index_seconds", 1),
+            "the floor's": number("floor_seconds", 1),
             "× floor": number("ratio"),
             "note": text("note"),
         },

@@ -11,6 +11,7 @@ it fails, finds fewer rows or the wrong ones stands in the tables beside its tim
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import warnings
@@ -77,40 +78,50 @@ def fill(
     """Make and fill every side, one after the other; those that stay are to be asked."""
     sides: list[Side] = []
     rows: list[dict[str, Any]] = []
+    after = floor_again(dsn, model, data)
     for name, kind in fillable().items():
-        if chosen and name not in {"floor", "ours, list", *chosen}:
+        if kind is FloorLoad or (chosen and name not in {OursList.name, *chosen}):
             continue
         side = kind(dsn, model)
+        stack.callback(side.close)
         try:
             side.create()
-            rows.append(_measures.ingest(side, data))
-            logger.info("ingest: %s, %.0f s", name, rows[-1]["seconds"])
+            row = _measures.ingest(side, data)
             sides.append(side)
-            stack.callback(side.close)
         except Exception as error:
             logger.exception("ingest: %s", name)
-            rows.append({"side": name, "note": f"{type(error).__name__}: {str(error)[:100]}"})
-    floor = next((row["seconds"] for row in rows if row["side"] == "floor"), None)
-    for row in rows:
-        if floor and "seconds" in row:
-            row["ratio"] = row["seconds"] / floor
+            row = {"side": name, "note": f"{type(error).__name__}: {str(error)[:100]}"}
+        before, after = after, floor_again(dsn, model, data)
+        rows.append(row | {"floor_seconds": (before + after) / 2})
+        if "seconds" in row:
+            rows[-1]["ratio"] = row["seconds"] / rows[-1]["floor_seconds"]
+            logger.info("ingest: %s, %.0f s", name, row["seconds"])
     return _to_be_asked(sides, model), rows
 
 
+def floor_again(dsn: str, model: Model, data: Dataset) -> float:
+    """The floor's seconds now: the machine's speed drifts, so they are taken between all others."""
+    side = FloorLoad(dsn, model)
+    side.create()
+    seconds = _measures.ingest(side, data)["seconds"]
+    side.close()
+    return float(seconds)
+
+
 def _to_be_asked(sides: list[Side], model: Model) -> list[Side]:
-    """The floor asks the table that ours filled; the floor's own and the stream's are done with."""
+    """The floor asks the table that ours filled from lists; the stream's is done with."""
     by_name = {side.name: side for side in sides}
     ours = by_name.pop(OursList.name)
     assert isinstance(ours, OursList)
     ours.name = "ours"
-    for name in (FloorLoad.name, Ours.name):
-        if name in by_name:
-            by_name.pop(name).close()
+    by_name.pop(Ours.name, ours)
     return [Floor(ours, model), ours, *by_name.values()]
 
 
 def measure(sides: list[Side], data: Dataset, given: argparse.Namespace) -> dict[str, Any]:
     """Everything that asks."""
+    gc.collect()
+    gc.freeze()  # nobody is to wait for the collector to walk through all the others' modules
     questions = data.questions[: given.queries]
     few = questions[: max(30, given.queries // 4)]
     steps: dict[str, Callable[[], Any]] = {

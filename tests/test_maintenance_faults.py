@@ -12,7 +12,7 @@ import signal
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,12 +65,13 @@ def durable(server_path: Path) -> Iterator[EmbeddedPostgres]:
 
 def kill(durable: EmbeddedPostgres) -> None:
     """End every process of the server before any of them hears of another's end."""
-    pid = int((durable.path / "data/postmaster.pid").read_text().split()[0])
-    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    for process in processes:
-        process.send_signal(signal.SIGKILL)
+    postmaster = psutil.Process(int((durable.path / "data/postmaster.pid").read_text().split()[0]))
+    postmaster.suspend()  # so that it makes no more of them
+    processes = [*postmaster.children(recursive=True), postmaster]
+    for signalled in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # a backend that was about to end
+                process.send_signal(signalled)
     psutil.wait_procs(processes, 20)
 
 

@@ -37,15 +37,17 @@ if TYPE_CHECKING:
     from a2rchi_pg.collections import Collection
 
 DEFAULT_EF_SEARCH = 100
+FILTERED_EF_SEARCH = 200  # an index scan that passes over rows loses some recall on the way
 MAX_EF_SEARCH = 1000  # pgvector's own limit; an iterative scan goes on beyond it
 EXACT_SHARE = 25  # where more than a 25th of the rows is asked for, exact search is the faster
 MAX_QUERY_WORDS = 500  # a BM25 query costs time by its words: 1,000 take 80 ms, 1 MB takes minutes
 MAX_QUERY_CHARACTERS = 20_000
 
 Hit: TypeAlias = tuple[str, str, dict[str, Any], float]  # id, content, metadata, distance or score
-# A hit, followed by its rank and distance in the dense leg, its rank and score in the lexical one.
+# A hit, followed by its rank and distance in the dense leg, its rank and score in the lexical one,
+# and whether any row of that came twice.
 HybridRow: TypeAlias = tuple[
-    str, str, dict[str, Any], float, int | None, float | None, int | None, float | None
+    str, str, dict[str, Any], float, int | None, float | None, int | None, float | None, bool | None
 ]
 
 
@@ -68,7 +70,7 @@ def dense(
         yield from fetch_tuples(
             _dense_sql(collection, condition.sql, k, with_vectors),
             vector=vector,
-            **_effort(collection, k, ef_search),
+            **_effort(collection, k, ef_search, filtered=condition.sql != EVERYTHING.sql),
             **condition.params,
         )
     )
@@ -78,7 +80,11 @@ def dense(
 def lexical(
     collection: Collection, query: str, k: int, *, condition: Condition = EVERYTHING
 ) -> Steps[list[Hit]]:
-    """The ``k`` best chunks for the words of ``query`` and their scores, highest first."""
+    """The ``k`` best chunks for the words of ``query`` and their scores, highest first.
+
+    A chunk that comes twice means that the index met deleted rows on the way and began again:
+    others were crowded out, and a larger ``k`` finds them.
+    """
     return (
         yield from fetch_tuples(
             _lexical_sql(collection, condition.sql, k),
@@ -98,17 +104,23 @@ def hybrid(
     fusion: Fusion,
     condition: Condition = EVERYTHING,
     ef_search: int | None = None,
+    words: int | None = None,
 ) -> Steps[list[HybridRow]]:
-    """The ``k`` best chunks of both rankings fused, highest score first, ties by id."""
+    """The ``k`` best chunks of both rankings fused, highest score first, ties by id.
+
+    ``words`` rows are asked of the lexical leg: more where some came twice; see lexical().
+    """
     count = max(fusion.candidates, k)
     collection = _planned(collection, count)
     return (
         yield from fetch_tuples(
-            _hybrid_sql(collection, condition.sql, k, count, fusion.name),
+            _hybrid_sql(collection, condition.sql, k, count, fusion.name, words or count),
             vector=vector,
             semantic_weight=fusion.semantic_weight,
             bm25_weight=fusion.bm25_weight,
-            **_effort(collection, k, ef_search, at_least=count),
+            **_effort(
+                collection, k, ef_search, filtered=condition.sql != EVERYTHING.sql, at_least=count
+            ),
             **_words(collection, query),
             **condition.params,
         )
@@ -123,7 +135,7 @@ def _planned(collection: Collection, k: int) -> Collection:
 
 
 def _effort(
-    collection: Collection, k: int, ef_search: int | None, at_least: int = 0
+    collection: Collection, k: int, ef_search: int | None, *, filtered: bool, at_least: int = 0
 ) -> dict[str, str]:
     """How hard the vector index is to look for ``k`` rows that must be right, of so many."""
     if not collection.vector_index:
@@ -134,7 +146,8 @@ def _effort(
         lists = (2 if collection.element == "bit" else 1) * ceil(sqrt(collection.lists or 1))
         return {"effort": str(ef_search or lists)}
     least = max(at_least, indexed_rows(collection, k))
-    effort = max(least, ef_search or max(DEFAULT_EF_SEARCH, 3 * k))
+    default = FILTERED_EF_SEARCH if filtered else DEFAULT_EF_SEARCH
+    effort = max(least, ef_search or max(default, 3 * k))
     return {"effort": str(min(effort, MAX_EF_SEARCH))}
 
 
@@ -176,25 +189,31 @@ def _lexical_sql(collection: Collection, condition: str, k: int) -> bytes:
 
 
 # Subqueries, not CTEs: in a materialised CTE pg_textsearch computes every score a second time.
-# The lexical ranking is made distinct by id because an index that saw updates in place may return a
-# row twice; ours never does, but a host's own UPDATE would.
+# The lexical ranking is made distinct by id, and says whether it had to be; see lexical().
 @lru_cache(maxsize=512)
 def _hybrid_sql(
-    collection: Collection, condition: str, k: int, candidates: int, fusion: FusionName
+    collection: Collection,
+    condition: str,
+    k: int,
+    candidates: int,
+    fusion: FusionName,
+    words: int,
 ) -> bytes:
     near = nearest(collection, condition, candidates)
-    match = matching(collection, condition, candidates)
+    match = matching(collection, condition, words)
     return _statement(
         """
-        SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score
+        SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score,
+               repeated
         FROM (
             SELECT *, {score} AS score
             FROM (
                 SELECT *, max(similarity) OVER () AS most_similar,
                        max(bm25_score) OVER () AS best_bm25,
-                       coalesce({origin}, min(similarity) OVER ()) AS origin
+                       coalesce({origin}, min(similarity) OVER ()) AS origin,
+                       max(found) OVER () > count(bm25_rank) OVER () AS repeated
                 FROM (
-                    SELECT id, semantic_rank, bm25_rank, bm25_score,
+                    SELECT id, semantic_rank, bm25_rank, bm25_score, found,
                            coalesce(dense.distance, lexical.distance) AS distance,
                            {similarity} AS similarity
                     FROM (
@@ -207,7 +226,8 @@ def _hybrid_sql(
                     ) AS dense
                     FULL JOIN (
                         SELECT DISTINCT ON (id) id, score AS bm25_score, distance,
-                               row_number() OVER (ORDER BY score DESC, id) AS bm25_rank
+                               dense_rank() OVER (ORDER BY score DESC, id) AS bm25_rank,
+                               count(*) OVER () AS found
                         FROM (
                             SELECT id, score, {lexical_distance} AS distance
                             FROM ({matching}) AS matching

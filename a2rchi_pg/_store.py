@@ -13,7 +13,7 @@ from a2rchi_pg._content import clean_text, jsonable, wanted_ids
 from a2rchi_pg._explain import Explanation, analysed, explanation
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
-from a2rchi_pg._options import SearchOptions, check_k
+from a2rchi_pg._options import MAX_ROWS, SearchOptions, check_k
 from a2rchi_pg._scores import diversify
 from a2rchi_pg._target import Target
 from a2rchi_pg._vectors import Vector, as_matrix, as_vector
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("a2rchi_pg.store")
 
 DEFAULT_BATCH = 500
+DEEPER = 8  # times as many rows, where deleted ones stand in the way of the lexical index
 LARGE_LOAD = 5_000  # texts, from which a load may be worth building the indexes anew
 
 
@@ -228,11 +229,17 @@ class Store(Target):
         if not (k := check_k(k)):
             return []
         words = clean_text(query)
-        return (
-            yield from self._with_words(
-                lambda c: _search.lexical(c, words, k, condition=options.condition)
+
+        def best(rows: int) -> Flow[list[Hit]]:
+            return self._with_words(
+                lambda c: _search.lexical(c, words, rows, condition=options.condition)
             )
-        )
+
+        hits, rows = (yield from best(k)), k
+        while len(distinct := {hit[0]: hit for hit in hits}) < len(hits) and rows < MAX_ROWS:
+            rows = min(DEEPER * rows, MAX_ROWS)
+            hits = yield from best(rows)
+        return list(distinct.values())[:k]
 
     def hybrid(
         self, query: str, k: int, options: SearchOptions, fusion: Fusion
@@ -244,8 +251,9 @@ class Store(Target):
         vector = as_vector((yield EmbedQuery(query)))
         if not vector.any():  # it has no direction; words are all there is
             fusion = replace(fusion, semantic_weight=0.0, bm25_weight=1.0)
-        return (
-            yield from self._with_words(
+
+        def best(rows: int) -> Flow[list[HybridRow]]:
+            return self._with_words(
                 lambda c: _search.hybrid(
                     _fits(c, fusion),
                     as_vector(vector, c.dimensions),
@@ -254,9 +262,16 @@ class Store(Target):
                     fusion=fusion,
                     condition=options.condition,
                     ef_search=options.ef_search,
+                    words=rows,
                 )
             )
-        )
+
+        rows = max(fusion.candidates, k)
+        hits = yield from best(rows)
+        while hits and hits[0][8] and rows < MAX_ROWS:
+            rows = min(DEEPER * rows, MAX_ROWS)
+            hits = yield from best(rows)
+        return hits
 
     # -- without a question -------------------------------------------------------------------
 

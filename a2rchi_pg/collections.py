@@ -200,7 +200,12 @@ class Collection:
 
 _SELECT = """
     SELECT c.id, c.name, c.embedding_model, c.dimensions, c.metric, c.element,
-           c.index_kind AS index, c.m, c.ef_construction, c.lists, c.text_config, c.k1, c.b,
+           c.index_kind AS index, c.m, c.ef_construction,
+           coalesce(c.lists, (SELECT option_value::integer
+                              FROM pg_class AS i, pg_options_to_table(i.reloptions)
+                              WHERE i.oid = own_relation(chunk_partition(c) || '_embedding')
+                                AND option_name = 'lists')) AS lists,
+           c.text_config, c.k1, c.b,
            c.fields, c.ef_search, chunk_partition(c) AS partition,
            (SELECT nspname FROM pg_class AS t JOIN pg_namespace AS n ON n.oid = t.relnamespace
             WHERE t.oid = 'collections'::regclass) AS schema,

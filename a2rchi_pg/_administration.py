@@ -81,7 +81,12 @@ class Collections:
         return _as_asked(collection, spec, dimensions)
 
     def drop(self, name: str) -> bool:
-        """Drop a collection with all its chunks, in one transaction; False where there is none."""
+        """Drop a collection with all its chunks; False where there is none.
+
+        Raises:
+            NotInTransaction: If this works on a ``Transaction``: a drop that is rolled back would
+                break the BM25 index (pg_textsearch 0.6).
+        """
         return self._runner.run(drop_collection(name))
 
     async def adrop(self, name: str) -> bool:
@@ -147,6 +152,7 @@ class Collections:
             NotFound: If there is no such collection.
             PermissionDenied: If the role may not; says which rights it lacks.
             Conflict: If somebody else is rebuilding it, or keeps using it without a break.
+            NotInTransaction: If this works on a ``Transaction``.
         """
         self._do(_maintenance.reindex(name, online=online))
 

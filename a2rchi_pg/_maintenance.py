@@ -17,6 +17,7 @@ from a2rchi_pg._chunks import rendered
 from a2rchi_pg._op import (
     Op,
     Steps,
+    drop,
     execute,
     fetch,
     fetch_one,
@@ -183,14 +184,14 @@ def rebuild_online(index: sql.Identifier, *, parallel: bool) -> Steps[None]:
     yield from execute(sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(index))
 
 
-@write
+@drop
 def rebuild(name: str, suffixes: Sequence[str]) -> Steps[list[str]]:
     """Rebuild indexes in one transaction, as the functions' owner."""
     query = "SELECT rebuild_collection_indexes(%(name)s, %(suffixes)s)"
     return list((yield from fetch_value(query, name=name, suffixes=list(suffixes))))
 
 
-@write
+@drop
 def drop_leftovers(name: str) -> Steps[list[str]]:
     """Drop what interrupted rebuilds left behind; the names."""
     dropped = yield from fetch_value("SELECT drop_leftover_indexes(%(name)s)", name=name)

@@ -69,11 +69,12 @@ class Op(Generic[T_co]):
             and may always be retried.
         retry_conflicts: A unique violation means that a concurrent writer of the same keys won
             the race, so the whole transaction is worth another try.
+        alone: No part of a larger transaction: what it drops must not come back.
         autocommit: Each statement is a transaction of its own, on a connection of the operation's
             own, and none is ever tried again.
     """
 
-    __slots__ = ("_start", "autocommit", "name", "read_only", "retry_conflicts")
+    __slots__ = ("_start", "alone", "autocommit", "name", "read_only", "retry_conflicts")
 
     def __init__(
         self,
@@ -82,12 +83,14 @@ class Op(Generic[T_co]):
         name: str,
         read_only: bool,
         retry_conflicts: bool = False,
+        alone: bool = False,
         autocommit: bool = False,
     ) -> None:
         self._start = start
         self.name = name
         self.read_only = read_only
         self.retry_conflicts = retry_conflicts
+        self.alone = alone or autocommit
         self.autocommit = autocommit
 
     def __iter__(self) -> Steps[T_co]:
@@ -124,6 +127,15 @@ def upsert(steps: Callable[P, Steps[T]]) -> Callable[P, Op[T]]:
     return _operation(steps, read_only=False, retry_conflicts=True)
 
 
+def drop(steps: Callable[P, Steps[T]]) -> Callable[P, Op[T]]:
+    """Like :func:`write`, for what drops a table or an index: refused in a larger transaction.
+
+    A rolled-back drop of a BM25 index leaves pg_textsearch 0.6 without the rows in its memory, and
+    the next search of another session crashes the server. Nothing may follow the drop that can fail.
+    """
+    return _operation(steps, read_only=False, alone=True)
+
+
 def maintenance(steps: Callable[P, Steps[T]]) -> Callable[P, Op[T]]:
     """Make a generator function an operation of commands that can't run in a transaction.
 
@@ -140,6 +152,7 @@ def _operation(
     *,
     read_only: bool,
     retry_conflicts: bool = False,
+    alone: bool = False,
     autocommit: bool = False,
 ) -> Callable[P, Op[T]]:
     @wraps(steps)
@@ -149,6 +162,7 @@ def _operation(
             name=steps.__name__,
             read_only=read_only,
             retry_conflicts=retry_conflicts,
+            alone=alone,
             autocommit=autocommit,
         )
 

@@ -28,6 +28,7 @@ from a2rchi_pg.errors import (
     DatabaseError,
     DimensionMismatch,
     InvalidInput,
+    NotInTransaction,
     PartialWrite,
 )
 
@@ -107,8 +108,11 @@ class Store(Target):
             return False
         if not known.vector_index and known.lexical != "bm25":
             return False
+        try:
+            yield drop_indexes(known.name)
+        except NotInTransaction:  # the host's own, which may yet roll back
+            return False
         logger.info("loading %d texts into %r, then building its indexes", count, known.name)
-        yield drop_indexes(known.name)
         self._known = self._built_for = None
         return True
 

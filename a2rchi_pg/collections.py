@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._filters import MAX_DEPTH
-from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
+from a2rchi_pg._op import Op, Steps, drop, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg.errors import CollectionMismatch, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def ensure_collection(spec: CollectionSpec, dimensions: int) -> Steps[Collection
     return collection
 
 
-@write
+@drop
 def drop_collection(name: str) -> Steps[bool]:
     """Drop a collection with its chunks; False where there is none of that name."""
     return bool((yield from fetch_value("SELECT drop_collection(%(name)s)", name=name)))
@@ -266,7 +266,7 @@ def build_indexes(name: str) -> Steps[list[str]]:
     return list((yield from fetch_value("SELECT build_collection_indexes(%(name)s)", name=name)))
 
 
-@write
+@drop
 def drop_indexes(name: str) -> Steps[bool]:
     """Drop the vector and the lexical index before a large load."""
     query = "SELECT drop_collection_indexes(%(name)s)"

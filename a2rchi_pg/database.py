@@ -16,7 +16,7 @@ from a2rchi_pg import _schema
 from a2rchi_pg._connection import ConnectionSettings
 from a2rchi_pg._op import Op, Steps, fetch_tuples, write
 from a2rchi_pg._pool import AsyncPool, SyncPool, adrive, drive
-from a2rchi_pg.errors import InvalidInput, NotOpen, translate
+from a2rchi_pg.errors import InvalidInput, NotInTransaction, NotOpen, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -336,6 +336,7 @@ class Transaction:
         """Run one operation inside this transaction."""
         if self._connection is None:
             raise NotOpen("use run() inside 'with database.transaction()'")
+        _refuse_alone(op)
         with _translated():
             return drive(self._connection, op)
 
@@ -343,8 +344,17 @@ class Transaction:
         """Run one operation in this transaction; in a thread where ``with`` opened it."""
         if self._aconnection is None:
             return await asyncio.to_thread(self.run, op)
+        _refuse_alone(op)
         with _translated():
             return await adrive(self._aconnection, op)
+
+
+def _refuse_alone(op: Op[Any]) -> None:
+    if op.alone:
+        raise NotInTransaction(
+            f"dropping and rebuilding are transactions of their own and no part of a larger one "
+            f"({op.name}): call it on the Database, outside 'with database.transaction()'"
+        )
 
 
 @contextmanager

@@ -117,6 +117,10 @@ class InvalidInput(A2rchiError, ValueError):
     """An argument that can't be stored or searched; nothing was written."""
 
 
+class NotInTransaction(InvalidInput):
+    """An operation that is a transaction of its own, asked for inside a larger one."""
+
+
 class FilterError(InvalidInput):
     """A metadata filter that can't be understood."""
 

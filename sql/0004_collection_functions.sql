@@ -271,7 +271,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drop_collection_indexes(text) IS
-    'Drops the vector and the lexical index before a large load; search is exact until rebuilt.';
+    'Drops the vector and the lexical index before a large load; search is exact until rebuilt. Never to be '
+    'rolled back: pg_textsearch 0.6 would crash the server.';
 
 CREATE FUNCTION drop_collection(collection_name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -288,7 +289,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drop_collection(text) IS
-    'Drops a collection with all its chunks; false where there is none of that name.';
+    'Drops a collection with all its chunks; false where there is none of that name. Never to be '
+    'rolled back: pg_textsearch 0.6 would crash the server.';
 
 DO $$
 DECLARE

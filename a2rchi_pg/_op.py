@@ -131,7 +131,7 @@ def drop(steps: Callable[P, Steps[T]]) -> Callable[P, Op[T]]:
     """Like :func:`write`, for what drops a table or an index: refused in a larger transaction.
 
     A rolled-back drop of a BM25 index leaves pg_textsearch 0.6 without the rows in its memory, and
-    the next search of another session crashes the server. Nothing may follow the drop that can fail.
+    the next search of another session crashes the server. Nothing that can fail may follow it.
     """
     return _operation(steps, read_only=False, alone=True)
 

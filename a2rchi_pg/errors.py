@@ -15,6 +15,7 @@
     ├── CollectionMismatch         a collection exists with other settings (ValueError)
     ├── DimensionMismatch          a vector of the wrong length (ValueError)
     ├── InvalidInput               an argument that can't be stored or searched (ValueError)
+    │   ├── NotInTransaction       a drop or rebuild inside a larger transaction
     │   └── FilterError            a metadata filter that can't be understood
     ├── PartialWrite               a streamed write stopped; says which ids are in
     └── EmbeddedError              the embedded server can't be started or reached

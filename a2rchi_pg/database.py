@@ -352,7 +352,7 @@ class Transaction:
 def _refuse_alone(op: Op[Any]) -> None:
     if op.alone:
         raise NotInTransaction(
-            f"dropping and rebuilding are transactions of their own and no part of a larger one "
+            "dropping and rebuilding are transactions of their own and no part of a larger one "
             f"({op.name}): call it on the Database, outside 'with database.transaction()'"
         )
 

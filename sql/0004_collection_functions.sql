@@ -271,8 +271,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drop_collection_indexes(text) IS
-    'Drops the vector and the lexical index before a large load; search is exact until rebuilt. Never to be '
-    'rolled back: pg_textsearch 0.6 would crash the server.';
+    'Drops the vector and the lexical index before a large load; search is exact until rebuilt. '
+    'Never to be rolled back: pg_textsearch 0.6 would crash the server.';
 
 CREATE FUNCTION drop_collection(collection_name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER

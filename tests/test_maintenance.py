@@ -123,7 +123,8 @@ async def test_maintenance_inside_a_transaction_is_refused(way_in):
             with pytest.raises(NotInTransaction, match="vacuum_and_tell"):
                 await transaction.arun(vacuum_and_tell())
         return
-    with database.transaction() as transaction, pytest.raises(NotInTransaction):
+    refused = pytest.raises(NotInTransaction, match="vacuum_and_tell")
+    with database.transaction() as transaction, refused:
         await Twin(transaction, way).run(vacuum_and_tell())
 
 

@@ -64,8 +64,6 @@ class ConnectionSettings:
         # An option we pass hides the environment's.
         given = conninfo_to_dict(self.dsn).get("options") or os.environ.get("PGOPTIONS", "")
         options = [str(given)]
-        # pg_textsearch takes twice as long under a generic plan, and reads scores from the heap.
-        options.append("-c plan_cache_mode=force_custom_plan")
         if self.schema is not None:
             options.append(f"-c search_path={_escape_option(self.search_path)}")
         return make_conninfo(self.dsn, options=" ".join(filter(None, options)))

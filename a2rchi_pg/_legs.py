@@ -35,6 +35,13 @@ ONE_LOOK = 500  # rows, half of pgvector's largest ef_search
 FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
 SMALL_PAGES = 4  # times the rows wanted: the size of a table that may be read rather than searched
 
+# A prepared statement may be planned once for all. That is right for a search of the whole vector
+# index, and wrong for conditions, whose rows only a custom plan can estimate, and for BM25, which
+# takes twice as long. Those have a LIMIT that a generic plan can't know: it takes a tenth of the
+# table for it, looks dear, and is never chosen.
+LIMIT = own_sql("LIMIT {count}")
+LIMIT_OF_CUSTOM_PLAN = own_sql("LIMIT {count} + %(zero)s::int")
+
 OPERATORS: dict[Metric, str] = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 
 
@@ -115,8 +122,12 @@ def indexed_rows(collection: Collection, k: int) -> int:
 
 
 def _opaque(condition: str) -> str:
-    """The condition in a form that no index but the one being scanned can answer."""
-    return f"CASE WHEN {condition} THEN true ELSE false END"
+    """The condition in a form that no index but the one being scanned can answer.
+
+    Row by row, documents are looked up in a hash table; an array would be read through each time.
+    """
+    by_hash = condition.replace("= ANY(ARRAY(SELECT", "= ANY((SELECT")
+    return f"CASE WHEN {by_hash} THEN true ELSE false END"
 
 
 def _both(gate: str, condition: str) -> str:
@@ -128,7 +139,7 @@ _EXACT = """
     FROM {partition}
     WHERE {condition}
     ORDER BY distance, id
-    LIMIT {count}
+    {limit}
 """
 
 
@@ -171,11 +182,12 @@ def _scan(
         FROM {partition}
         WHERE {condition}
         ORDER BY {key} {key_operator} (SELECT {probe} WHERE ({settings}) IS NOT NULL)
-        LIMIT {count}
+        {limit}
         """,
         collection,
         condition,
         rows,
+        limit=_limit(rows, LIMIT if condition == EVERYTHING.sql else LIMIT_OF_CUSTOM_PLAN),
         key=_stored(collection, "embedding"),
         key_operator=own_sql("<~>" if bits else OPERATORS[collection.metric]),
         probe=_stored(collection, "%(vector)s"),
@@ -248,7 +260,7 @@ def _sampled(collection: Collection, condition: str, rows: int) -> sql.Composed:
         ) AS sample
         """,
         collection,
-        condition,
+        _opaque(condition),
         SAMPLE_ROWS,
         rows=sql.Literal(rows),
         patience=sql.Literal(PATIENCE),
@@ -272,7 +284,7 @@ _BM25_OF_ALL = """
         FROM {partition}
         WHERE (SELECT pg_relation_size({partition_name}) > {small})
         ORDER BY content <@> {query}
-        LIMIT {count}
+        {limit}
     )
     UNION ALL
     SELECT id, content, metadata, embedding, score
@@ -299,7 +311,7 @@ _BM25 = """
     FROM {partition}
     WHERE {condition} AND ({indexed} OR content <@> {query} < 0)
     ORDER BY content <@> {query}
-    LIMIT {count}
+    {limit}
 """
 
 
@@ -323,7 +335,7 @@ _SCORED = """
     ) AS scored
     WHERE score > 0
     ORDER BY score DESC, id
-    LIMIT {count}
+    {limit}
 """
 
 # Words are ORed: no document holds all the words of a question.
@@ -333,7 +345,7 @@ _FULL_TEXT = """
     FROM {partition}
     WHERE {condition} AND to_tsvector({text_config}, content) @@ {words}
     ORDER BY score DESC, id
-    LIMIT {count}
+    {limit}
 """
 _ANY_WORD = (
     "(SELECT replace(plainto_tsquery({text_config}, %(query)s)::text, ' & ', ' | ')::tsquery)"
@@ -357,8 +369,12 @@ def composed(
         operator=own_sql(OPERATORS[collection.metric]),
         condition=own_sql(condition),
         count=sql.Literal(count),
-        **parts,
+        **{"limit": _limit(count, LIMIT_OF_CUSTOM_PLAN), **parts},
     )
+
+
+def _limit(count: int, template: sql.SQL) -> sql.Composed:
+    return template.format(count=sql.Literal(count))
 
 
 def _plain(text: str) -> sql.Composed:

@@ -1,8 +1,7 @@
 """The statements of search: dense, lexical and hybrid, each one round trip.
 
 Text is composed once per collection and shape and cached, so that psycopg finds it prepared; all
-that varies from one call to the next is a bound parameter. LIMITs are literals: a generic plan must
-know them, or it takes the index for too dear.
+that varies from one call to the next is a bound parameter.
 
 Settings travel inside the statement. The query vector is a scalar subquery over ``set_config(…,
 true)``: PostgreSQL evaluates it before it starts the index scan, and the setting ends with the
@@ -70,6 +69,7 @@ def dense(
         yield from fetch_tuples(
             _dense_sql(collection, condition.sql, k, with_vectors),
             vector=vector,
+            zero=0,
             **_effort(collection, k, ef_search, filtered=condition.sql != EVERYTHING.sql),
             **condition.params,
         )
@@ -88,6 +88,7 @@ def lexical(
     return (
         yield from fetch_tuples(
             _lexical_sql(collection, condition.sql, k),
+            zero=0,
             **_words(collection, query),
             **condition.params,
         )
@@ -116,6 +117,7 @@ def hybrid(
         yield from fetch_tuples(
             _hybrid_sql(collection, condition.sql, k, count, fusion.name, words or count),
             vector=vector,
+            zero=0,
             semantic_weight=fusion.semantic_weight,
             bm25_weight=fusion.bm25_weight,
             **_effort(
@@ -188,8 +190,51 @@ def _lexical_sql(collection: Collection, condition: str, k: int) -> bytes:
     )
 
 
+_BY_DISTANCE = """
+    SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS semantic_rank
+    FROM ({nearest}) AS nearest
+    WHERE distance <> 'NaN'  -- a zero vector has no direction
+    ORDER BY distance, id
+    LIMIT {candidates}
+"""
+# Made distinct by id, and says whether it had to be; see lexical().
+_BY_WORDS = """
+    SELECT DISTINCT ON (id) id, score AS bm25_score, distance,
+           dense_rank() OVER (ORDER BY score DESC, id) AS bm25_rank,
+           count(*) OVER () AS found
+    FROM (
+        SELECT id, score, {lexical_distance} AS distance FROM ({matching}) AS matching
+    ) AS matching
+    ORDER BY id, score DESC
+"""
 # Subqueries, not CTEs: in a materialised CTE pg_textsearch computes every score a second time.
-# The lexical ranking is made distinct by id, and says whether it had to be; see lexical().
+_HYBRID = """
+    SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score, repeated
+    FROM (
+        SELECT *, {score} AS score
+        FROM (
+            SELECT *, max(similarity) OVER () AS most_similar,
+                   max(bm25_score) OVER () AS best_bm25,
+                   coalesce({origin}, min(similarity) OVER ()) AS origin,
+                   max(found) OVER () > count(bm25_rank) OVER () AS repeated
+            FROM (
+                SELECT id, semantic_rank, bm25_rank, bm25_score, found,
+                       coalesce(dense.distance, lexical.distance) AS distance,
+                       {similarity} AS similarity
+                FROM ({by_distance}) AS dense FULL JOIN ({by_words}) AS lexical USING (id)
+            ) AS candidate
+        ) AS candidate
+        WHERE (%(semantic_weight)s::float8 > 0 OR bm25_rank IS NOT NULL)
+            AND (%(bm25_weight)s::float8 > 0 OR semantic_rank IS NOT NULL)
+        ORDER BY score DESC, id
+        LIMIT {count}
+    ) AS fused
+    JOIN {partition} AS chunk USING (id)
+    WHERE chunk.collection_id = {collection_id}
+    ORDER BY score DESC, id
+"""
+
+
 @lru_cache(maxsize=512)
 def _hybrid_sql(
     collection: Collection,
@@ -201,58 +246,21 @@ def _hybrid_sql(
 ) -> bytes:
     near = nearest(collection, condition, candidates)
     match = matching(collection, condition, words)
+    parts = _fused(collection, fusion)
+    lexical_distance = parts.pop("lexical_distance")
     return _statement(
-        """
-        SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score,
-               repeated
-        FROM (
-            SELECT *, {score} AS score
-            FROM (
-                SELECT *, max(similarity) OVER () AS most_similar,
-                       max(bm25_score) OVER () AS best_bm25,
-                       coalesce({origin}, min(similarity) OVER ()) AS origin,
-                       max(found) OVER () > count(bm25_rank) OVER () AS repeated
-                FROM (
-                    SELECT id, semantic_rank, bm25_rank, bm25_score, found,
-                           coalesce(dense.distance, lexical.distance) AS distance,
-                           {similarity} AS similarity
-                    FROM (
-                        SELECT id, distance,
-                               row_number() OVER (ORDER BY distance, id) AS semantic_rank
-                        FROM ({nearest}) AS nearest
-                        WHERE distance <> 'NaN'  -- a zero vector has no direction
-                        ORDER BY distance, id
-                        LIMIT {candidates}
-                    ) AS dense
-                    FULL JOIN (
-                        SELECT DISTINCT ON (id) id, score AS bm25_score, distance,
-                               dense_rank() OVER (ORDER BY score DESC, id) AS bm25_rank,
-                               count(*) OVER () AS found
-                        FROM (
-                            SELECT id, score, {lexical_distance} AS distance
-                            FROM ({matching}) AS matching
-                        ) AS matching
-                        ORDER BY id, score DESC
-                    ) AS lexical USING (id)
-                ) AS candidate
-            ) AS candidate
-            WHERE (%(semantic_weight)s::float8 > 0 OR bm25_rank IS NOT NULL)
-                AND (%(bm25_weight)s::float8 > 0 OR semantic_rank IS NOT NULL)
-            ORDER BY score DESC, id
-            LIMIT {count}
-        ) AS fused
-        JOIN {partition} AS chunk USING (id)
-        WHERE chunk.collection_id = {collection_id}
-        ORDER BY score DESC, id
-        """,
+        _HYBRID,
         collection,
         k,
         near,
         match,
-        nearest=near.body,
-        matching=match.body,
-        candidates=sql.Literal(candidates),
-        **_fused(collection, fusion),
+        by_distance=composed(
+            _BY_DISTANCE, collection, nearest=near.body, candidates=sql.Literal(candidates)
+        ),
+        by_words=composed(
+            _BY_WORDS, collection, matching=match.body, lexical_distance=lexical_distance
+        ),
+        **parts,
     )
 
 

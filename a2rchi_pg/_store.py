@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2rchi_pg import _chunks, _inspection, _search
 from a2rchi_pg._chunks import Batch
@@ -33,7 +33,7 @@ from a2rchi_pg.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from a2rchi_pg._search import Hit, HybridRow
 
 logger = logging.getLogger("a2rchi_pg.store")
+
+T = TypeVar("T")
 
 DEFAULT_BATCH = 500
 DEEPER = 8  # times as many rows, where deleted ones stand in the way of the lexical index
@@ -239,11 +241,8 @@ class Store(Target):
                 lambda c: _search.lexical(c, words, rows, condition=options.condition)
             )
 
-        hits, rows = (yield from best(k)), k
-        while len(distinct := {hit[0]: hit for hit in hits}) < len(hits) and rows < MAX_ROWS:
-            rows = min(DEEPER * rows, MAX_ROWS)
-            hits = yield from best(rows)
-        return list(distinct.values())[:k]
+        hits = yield from _deeper(best, k, lambda hits: len({hit[0] for hit in hits}) < len(hits))
+        return list({hit[0]: hit for hit in hits}.values())[:k]
 
     def hybrid(
         self, query: str, k: int, options: SearchOptions, fusion: Fusion
@@ -270,12 +269,7 @@ class Store(Target):
                 )
             )
 
-        rows = max(fusion.candidates, k)
-        hits = yield from best(rows)
-        while hits and hits[0][8] and rows < MAX_ROWS:
-            rows = min(DEEPER * rows, MAX_ROWS)
-            hits = yield from best(rows)
-        return hits
+        return (yield from _deeper(best, max(fusion.candidates, k), lambda hits: bool(hits[0][8])))
 
     # -- without a question -------------------------------------------------------------------
 
@@ -349,6 +343,17 @@ class Store(Target):
         if isinstance(query, str):
             return as_vector((yield EmbedQuery(query)))
         return as_vector(query)
+
+
+def _deeper(
+    best: Callable[[int], Flow[list[T]]], rows: int, crowded: Callable[[list[T]], bool]
+) -> Flow[list[T]]:
+    """The hits among the best ``rows`` by words, or among more where rows crowd one another out."""
+    hits = yield from best(rows)
+    while hits and crowded(hits) and rows < MAX_ROWS:
+        rows = min(DEEPER * rows, MAX_ROWS)
+        hits = yield from best(rows)
+    return hits
 
 
 _EXPLAINABLE = ("similarity", "bm25", "hybrid")

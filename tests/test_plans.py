@@ -176,18 +176,28 @@ def test_the_guard_sees_an_index_that_is_not_used(filled: str, search: str):
     assert sequential(ran) != []
 
 
-def test_the_databases_own_connections_ask_for_custom_plans(filled: str):
-    statement = statement_of(filled, "lexical", "vector", 10)
-    with Database(filled, max_size=1, prepare_threshold=2) as database:
+FILTER = {"n": {"$gte": 0}}
+
+
+@pytest.mark.parametrize(
+    ("search", "planned"),
+    [
+        (lambda store: store.similarity_search("a", k=10), "once"),
+        (lambda store: store.similarity_search("a", k=10, filter=FILTER), "each time"),
+        (lambda store: store.bm25_search("w17 w23", k=10), "each time"),
+        (lambda store: store.hybrid_search("w17 w23", k=10), "each time"),
+    ],
+)
+def test_only_the_search_of_a_whole_vector_index_is_planned_once(filled, search, planned):
+    with Database(filled, max_size=1, prepare_threshold=0) as database:
         store = PostgresVectorStore(Scattered(), database=database, collection="vector")
-        for _ in range(8):
-            store.bm25_search("w17 w23", k=10)
+        for _ in range(12):
+            search(store)
         with database.transaction() as transaction:
             connection = transaction._connection  # its prepared statements are its own
             assert connection is not None
-            row = connection.execute(
-                "SELECT sum(generic_plans), sum(custom_plans) > 3 FROM pg_prepared_statements "
-                "WHERE statement ~ 'bm25'"
+            made = connection.execute(
+                "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements "
+                "WHERE statement ~ 'content, metadata' AND statement !~ 'prepared'"
             ).fetchone()
-    assert statement.params["query"] == "w17 w23"
-    assert row == (0, True)
+    assert made == ((7, 5) if planned == "once" else (0, 12))

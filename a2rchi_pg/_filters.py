@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,14 +36,41 @@ MANY = 20  # values of $in up to which each is looked up in the index
 INDEXED_CHARACTERS = 200  # of a string in a declared field's index, which takes no long ones
 
 
+class Clause(NamedTuple):
+    """A WHERE clause in two forms of one meaning.
+
+    Attributes:
+        seek: To find rows by: which documents meet it is asked first, then which rows are theirs.
+        test: To try one row by: its own document is looked up.
+    """
+
+    seek: str
+    test: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A WHERE clause, the same text for all filters of one shape, and its parameters."""
+    """A WHERE clause, the same text for all filters of one shape, and its parameters.
+
+    Attributes:
+        sql: The clause as :attr:`Clause.seek`.
+        params: What is bound in it.
+        test: The clause as :attr:`Clause.test`, where it isn't to be derived from ``sql``.
+    """
 
     sql: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    test: str | None = None
+
+    @property
+    def clause(self) -> Clause:
+        """The text without the parameters."""
+        return Clause(self.sql, self.test or self.sql.replace(_OWNERS, _OWNER))
 
 
+# Both stand inside "document_id = ANY(…)", before a condition on documents and two brackets.
+_OWNERS = "ARRAY(SELECT id FROM documents WHERE "
+_OWNER = "(SELECT id FROM documents WHERE id = document_id AND "
 EVERYTHING = Condition(sql="true")
 
 
@@ -101,8 +128,7 @@ class _Builder:
         if key not in CATALOG:
             return field
         column = self._conditions(Column(self, key), value, depth)
-        owners = f"ARRAY(SELECT id FROM documents WHERE {column})"  # noqa: S608 - our own text
-        return f"(document_id IS NULL AND {field} OR document_id = ANY({owners}))"
+        return f"(document_id IS NULL AND {field} OR document_id = ANY({_OWNERS}{column})))"
 
     def _conditions(self, target: Field, value: object, depth: int) -> str:
         if not isinstance(value, Mapping):

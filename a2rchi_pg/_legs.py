@@ -20,6 +20,7 @@ from a2rchi_pg._op import own_sql
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from a2rchi_pg._filters import Clause
     from a2rchi_pg.collections import Collection, Metric
 
 PAGE_BYTES = 8192
@@ -53,28 +54,28 @@ class Leg:
     before: Mapping[str, sql.Composed] = field(default_factory=dict)
 
 
-def nearest(collection: Collection, condition: str, k: int) -> Leg:
+def nearest(collection: Collection, where: Clause, k: int) -> Leg:
     """At least the ``k`` nearest chunks, with their exact ``distance``, unordered."""
     if not collection.vector_index:
-        return Leg(body=_exact(collection, condition, k))
-    if condition == EVERYTHING.sql:
+        return Leg(body=_exact(collection, where.seek, k))
+    if where == EVERYTHING.clause:
         return Leg(
             body=_reranked(collection, _scan(collection, "true", indexed_rows(collection, k)))
         )
     rows = indexed_rows(collection, max(OVERFETCH, 2 * k))
     return Leg(
         before={
-            "sampled": _sampled(collection, condition, rows),
+            "sampled": _sampled(collection, where, rows),
             "near": _scan(
                 collection,
-                _both("(SELECT wide FROM sampled)", _opaque(condition)),
+                _both("(SELECT wide FROM sampled)", _opaque(where)),
                 rows,
                 patience="(SELECT patience FROM sampled)",
             ),
             "enough": composed(
                 "SELECT count(*) = {count} AS yes FROM near", collection, count=rows
             ),
-            "eligible": _eligible(collection, _both("(SELECT NOT yes FROM enough)", condition)),
+            "eligible": _eligible(collection, _both("(SELECT NOT yes FROM enough)", where.seek)),
         },
         body=composed(
             "{reranked} WHERE (SELECT yes FROM enough) UNION ALL ({exact})",
@@ -85,26 +86,24 @@ def nearest(collection: Collection, condition: str, k: int) -> Leg:
     )
 
 
-def matching(collection: Collection, condition: str, count: int) -> Leg:
+def matching(collection: Collection, where: Clause, count: int) -> Leg:
     """At most the ``count`` best lexical matches with their ``score``, higher is better."""
     if collection.lexical == "fts":
         words = composed(_ANY_WORD, collection)
-        return Leg(body=composed(_FULL_TEXT, collection, condition, count, words=words))
-    if condition == EVERYTHING.sql:
+        return Leg(body=composed(_FULL_TEXT, collection, where.seek, count, words=words))
+    if where == EVERYTHING.clause:
         return Leg(body=_bm25_of_all(collection, count))
     narrow = "(SELECT narrow FROM sampled)"
     return Leg(
         before={
-            "sampled": _sampled(collection, condition, 0),
-            "eligible": _eligible(collection, _both(narrow, condition), FEW_ROWS + 1),
+            "sampled": _sampled(collection, where, 0),
+            "eligible": _eligible(collection, _both(narrow, where.seek), FEW_ROWS + 1),
             "few": composed(_FEW, collection, narrow, FEW_ROWS),
         },
         body=composed(
             "({indexed}) UNION ALL ({scored})",
             collection,
-            indexed=_bm25(
-                collection, _both("(SELECT NOT yes FROM few)", _opaque(condition)), count
-            ),
+            indexed=_bm25(collection, _both("(SELECT NOT yes FROM few)", _opaque(where)), count),
             scored=composed(_SCORED, collection, _ELIGIBLE, count, query=_plain(_QUERY)),
         ),
     )
@@ -121,13 +120,9 @@ def indexed_rows(collection: Collection, k: int) -> int:
     return k if k <= ONE_LOOK else 2 * k
 
 
-def _opaque(condition: str) -> str:
-    """The condition in a form that no index but the one being scanned can answer.
-
-    Row by row, documents are looked up in a hash table; an array would be read through each time.
-    """
-    by_hash = condition.replace("= ANY(ARRAY(SELECT", "= ANY((SELECT")
-    return f"CASE WHEN {by_hash} THEN true ELSE false END"
+def _opaque(where: Clause) -> str:
+    """The condition in a form that no index but the one being scanned can answer."""
+    return f"CASE WHEN {where.test} THEN true ELSE false END"
 
 
 def _both(gate: str, condition: str) -> str:
@@ -187,7 +182,7 @@ def _scan(
         collection,
         condition,
         rows,
-        limit=_limit(rows, LIMIT if condition == EVERYTHING.sql else LIMIT_OF_CUSTOM_PLAN),
+        limit=_limit(rows, LIMIT if condition == "true" else LIMIT_OF_CUSTOM_PLAN),
         key=_stored(collection, "embedding"),
         key_operator=own_sql("<~>" if bits else OPERATORS[collection.metric]),
         probe=_stored(collection, "%(vector)s"),
@@ -230,7 +225,7 @@ _FAR = sql.SQL(
 )
 
 
-def _sampled(collection: Collection, condition: str, rows: int) -> sql.Composed:
+def _sampled(collection: Collection, where: Clause, rows: int) -> sql.Composed:
     """How much of the table meets the condition, by a sample, and what follows from that.
 
     ``wide``: scanning the vector index is the faster way, unless what meets the condition lies far
@@ -260,7 +255,7 @@ def _sampled(collection: Collection, condition: str, rows: int) -> sql.Composed:
         ) AS sample
         """,
         collection,
-        _opaque(condition),
+        where.test,
         SAMPLE_ROWS,
         rows=sql.Literal(rows),
         patience=sql.Literal(PATIENCE),

@@ -31,6 +31,7 @@ from a2rchi_pg._legs import Leg, composed, indexed_rows, matching, nearest
 from a2rchi_pg._op import Steps, fetch_tuples, own_sql, read
 
 if TYPE_CHECKING:
+    from a2rchi_pg._filters import Clause
     from a2rchi_pg._fusion import Fusion, FusionName
     from a2rchi_pg._vectors import Vector
     from a2rchi_pg.collections import Collection
@@ -67,7 +68,7 @@ def dense(
     collection = _planned(collection, k)
     return (
         yield from fetch_tuples(
-            _dense_sql(collection, condition.sql, k, with_vectors),
+            _dense_sql(collection, condition.clause, k, with_vectors),
             vector=vector,
             zero=0,
             **_effort(collection, k, ef_search, filtered=condition.sql != EVERYTHING.sql),
@@ -87,7 +88,7 @@ def lexical(
     """
     return (
         yield from fetch_tuples(
-            _lexical_sql(collection, condition.sql, k),
+            _lexical_sql(collection, condition.clause, k),
             zero=0,
             **_words(collection, query),
             **condition.params,
@@ -115,7 +116,7 @@ def hybrid(
     collection = _planned(collection, count)
     return (
         yield from fetch_tuples(
-            _hybrid_sql(collection, condition.sql, k, count, fusion.name, words or count),
+            _hybrid_sql(collection, condition.clause, k, count, fusion.name, words or count),
             vector=vector,
             zero=0,
             semantic_weight=fusion.semantic_weight,
@@ -161,8 +162,8 @@ def _words(collection: Collection, query: str) -> dict[str, str]:
 
 
 @lru_cache(maxsize=512)
-def _dense_sql(collection: Collection, condition: str, k: int, with_vectors: bool) -> bytes:
-    leg = nearest(collection, condition, k)
+def _dense_sql(collection: Collection, where: Clause, k: int, with_vectors: bool) -> bytes:
+    leg = nearest(collection, where, k)
     return _statement(
         """
         SELECT id, content, metadata, distance {vector}
@@ -179,8 +180,8 @@ def _dense_sql(collection: Collection, condition: str, k: int, with_vectors: boo
 
 
 @lru_cache(maxsize=512)
-def _lexical_sql(collection: Collection, condition: str, k: int) -> bytes:
-    leg = matching(collection, condition, k)
+def _lexical_sql(collection: Collection, where: Clause, k: int) -> bytes:
+    leg = matching(collection, where, k)
     return _statement(
         "SELECT id, content, metadata, score FROM ({matching}) AS matching ORDER BY score DESC, id",
         collection,
@@ -238,14 +239,14 @@ _HYBRID = """
 @lru_cache(maxsize=512)
 def _hybrid_sql(
     collection: Collection,
-    condition: str,
+    where: Clause,
     k: int,
     candidates: int,
     fusion: FusionName,
     words: int,
 ) -> bytes:
-    near = nearest(collection, condition, candidates)
-    match = matching(collection, condition, words)
+    near = nearest(collection, where, candidates)
+    match = matching(collection, where, words)
     parts = _fused(collection, fusion)
     lexical_distance = parts.pop("lexical_distance")
     return _statement(

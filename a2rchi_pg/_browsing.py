@@ -31,7 +31,10 @@ class BrowsableStore(ReembeddableStore):
         return as_documents(await self._ado(self._store.get(ids)))
 
     def count(self, filter: Filter = None) -> int:  # noqa: A002 - LangChain's name
-        """How many chunks there are, or how many meet a filter; reads them all."""
+        """How many chunks there are, or how many meet a filter; reads them all.
+
+        Filters are described in :class:`PostgresVectorStore`.
+        """
         return self._do(self._store.count(filter))
 
     async def acount(self, filter: Filter = None) -> int:  # noqa: A002 - LangChain's name
@@ -48,8 +51,9 @@ class BrowsableStore(ReembeddableStore):
         """Documents by metadata alone, in the order of their ids.
 
         Args:
-            filter: What the metadata must hold; None means every document.
-            limit: How many at most.
+            filter: What the metadata must hold, see :class:`PostgresVectorStore`; None means every
+                document.
+            limit: How many at most, up to a million.
             after: The last id of the page before; None begins at the start.
 
         Raises:
@@ -86,8 +90,8 @@ class BrowsableStore(ReembeddableStore):
 
         Args:
             key: A key of the metadata.
-            filter: Count only chunks that meet it.
-            limit: How many values at most.
+            filter: Count only chunks that meet it; see :class:`PostgresVectorStore`.
+            limit: How many values at most, up to a million.
 
         Raises:
             FilterError: If the filter can't be understood.

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
+from a2rchi_pg._arguments import many, mapping, shown
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def clean_id(value: object) -> str:
     if value is None:
         return str(uuid4())
     if not isinstance(value, str) or not value or _UNSTORABLE.search(value):
-        raise InvalidInput(f"ids must be non-empty strings without NUL, got {value!r}")
+        raise InvalidInput(f"ids must be non-empty strings without NUL, got {shown(value)}")
     if len(value.encode()) > MAX_ID_BYTES:
         raise InvalidInput(f"ids may have {MAX_ID_BYTES} bytes at most, got {value[:40]!r}…")
     return value
@@ -76,10 +77,10 @@ def wanted_ids(ids: str | Iterable[str]) -> list[str]:
     Raises:
         InvalidInput: If one isn't a string.
     """
-    wanted = [ids] if isinstance(ids, str) else list(ids)
+    wanted = [ids] if isinstance(ids, str) else list(many(ids, "ids", "strings"))
     for value in wanted:
         if not isinstance(value, str):
-            raise InvalidInput(f"ids must be strings, got {value!r}")
+            raise InvalidInput(f"ids must be strings, got {shown(value)}")
     return [value for value in wanted if _UNSTORABLE.search(value) is None]
 
 
@@ -91,12 +92,19 @@ def metadata_json(metadata: Mapping[str, Any] | None) -> str:
     """
     if metadata is None:
         return "{}"
-    if not hasattr(metadata, "items"):
-        raise InvalidInput(f"metadata must be a mapping, got {type(metadata).__name__}")
+    return json.dumps(plain_metadata(metadata, "metadata"), ensure_ascii=False)
+
+
+def plain_metadata(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Metadata as what JSON has: dicts, lists, strings, numbers, booleans and None.
+
+    Raises:
+        InvalidInput: If a key isn't a string or a value has no JSON form; names it.
+    """
     try:
-        return json.dumps(jsonable(dict(metadata), "metadata"), ensure_ascii=False)
+        return jsonable(mapping(metadata, name), name)  # type: ignore[no-any-return]  # a dict stays one
     except RecursionError:
-        raise InvalidInput("metadata is nested too deeply, or holds itself") from None
+        raise InvalidInput(f"{name} is nested too deeply, or holds itself") from None
 
 
 def jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
@@ -119,7 +127,7 @@ def jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
         case dict():
             return {_key(k, where): jsonable(each, f"{where}.{k}") for k, each in value.items()}
         case _:
-            raise InvalidInput(f"{where} can't be stored as JSON: {value!r}")
+            raise InvalidInput(f"{where} can't be stored as JSON: {shown(value)}")
 
 
 def _unwrapped(value: Any) -> Any:
@@ -135,5 +143,5 @@ def _unwrapped(value: Any) -> Any:
 
 def _key(key: object, where: str) -> str:
     if not isinstance(key, str):
-        raise InvalidInput(f"keys of {where} must be strings, got {key!r}")
+        raise InvalidInput(f"keys of {where} must be strings, got {shown(key)}")
     return clean_text(key)

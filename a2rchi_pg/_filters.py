@@ -18,7 +18,6 @@ table in Python.
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from a2rchi_pg._arguments import shown
 from a2rchi_pg._content import clean_text, jsonable
 from a2rchi_pg.errors import FilterError
 
@@ -108,21 +108,21 @@ class _Builder:
     def filter(self, given: object, *, depth: int) -> str:
         self._grow(depth)
         if not isinstance(given, Mapping):
-            raise FilterError(f"a filter must map keys to conditions, got {_shown(given)}")
+            raise FilterError(f"a filter must map keys to conditions, got {shown(given)}")
         parts = [self._entry(key, value, depth) for key, value in given.items()]
         return _joined("AND", parts) or "true"
 
     def _entry(self, key: object, value: object, depth: int) -> str:
         if not isinstance(key, str):
-            raise FilterError(f"filter keys are strings, got {_shown(key)}")
+            raise FilterError(f"filter keys are strings, got {shown(key)}")
         if key in {"$and", "$or"}:
             if not isinstance(value, list | tuple) or not value:
-                raise FilterError(f"{key} takes a non-empty list of filters, got {_shown(value)}")
+                raise FilterError(f"{key} takes a non-empty list of filters, got {shown(value)}")
             return _joined(key[1:].upper(), [self.filter(f, depth=depth + 1) for f in value])
         if key == "$not":
             return _not(self.filter(value, depth=depth + 1))
         if key.startswith("$"):
-            raise FilterError(f"unknown {_shown(key)}: here can stand $and, $or, $not or a key")
+            raise FilterError(f"unknown {shown(key)}: here can stand $and, $or, $not or a key")
         key = clean_text(key)
         field = self._conditions(Field(self, key), value, depth)
         if key not in CATALOG:
@@ -134,7 +134,7 @@ class _Builder:
         if not isinstance(value, Mapping):
             return self._operator(target, "$eq", value, depth)
         if not value or not all(isinstance(name, str) and name.startswith("$") for name in value):
-            message = f"{_shown(target.key)} takes a value or operators, got {_shown(value)}. "
+            message = f"{shown(target.key)} takes a value or operators, got {shown(value)}. "
             raise FilterError(message + "Objects are reached by dotted keys, or by {'$eq': …}")
         parts = [self._operator(target, name, each, depth) for name, each in value.items()]
         return _joined("AND", parts)
@@ -145,14 +145,14 @@ class _Builder:
             return _not(self._conditions(target, operand, depth + 1))
         if name not in OPERATORS:
             known = ", ".join([*OPERATORS, "$not"])
-            raise FilterError(f"unknown {_shown(name)} on {_shown(target.key)}: known are {known}")
+            raise FilterError(f"unknown {shown(name)} on {shown(target.key)}: known are {known}")
         try:
             return OPERATORS[name](target, operand)
         except FilterError:
             raise
         except (ValueError, OverflowError, RecursionError) as error:
             takes = error if isinstance(error, _Unfit) else target.operands
-            message = f"{name} on {_shown(target.key)} takes {takes}, got {_shown(operand)}"
+            message = f"{name} on {shown(target.key)} takes {takes}, got {shown(operand)}"
             raise FilterError(message) from None
 
 
@@ -175,7 +175,7 @@ class Field:
         self.bind = builder.bind
         self._path = key.split(".")
         if len(self._path) > MAX_DEPTH:
-            raise FilterError(f"a key may have {MAX_DEPTH} steps at most, got {_shown(key)}")
+            raise FilterError(f"a key may have {MAX_DEPTH} steps at most, got {shown(key)}")
         self._is_time = CATALOG.get(key) == "timestamptz"
         if self._is_time:
             self.operands = "dates and times, or strings in ISO 8601"
@@ -261,14 +261,6 @@ CATALOG: dict[str, str] = {
     "size_bytes": "numeric",
 }
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def _shown(value: object) -> str:
-    """``value`` for a message: short, however long or deep it is."""
-    try:
-        return reprlib.repr(value)
-    except ValueError:
-        return "a number of thousands of digits"
 
 
 def _moment(iso: str) -> datetime:

@@ -8,9 +8,9 @@ themselves, TM2C2 falls to .546 and the others stay: so the calibrated form is t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal, TypeAlias, get_args
 
+from a2rchi_pg._arguments import number, one_of
 from a2rchi_pg.errors import InvalidInput
 
 FusionName: TypeAlias = Literal["calibrated", "tm2c2", "rrf"]
@@ -49,26 +49,26 @@ def fusion(
     Raises:
         InvalidInput: If the name is unknown, or a weight is negative, or both are 0.
     """
-    if name not in get_args(FusionName):
-        raise InvalidInput(f"fusion must be one of {', '.join(get_args(FusionName))}; got {name!r}")
-    chosen: FusionName = name  # type: ignore[assignment]  # it is one of them
-    semantic, lexical = semantic_weight, bm25_weight
+    chosen: FusionName = one_of(name, "fusion", get_args(FusionName))
+    semantic = _weight(semantic_weight, "semantic_weight")
+    lexical = _weight(bm25_weight, "bm25_weight")
     if semantic is None:
         semantic = SEMANTIC_WEIGHT[chosen] if lexical is None else max(0.0, 1 - lexical)
     if lexical is None:
         lexical = max(0.0, 1 - semantic)
-    if not all(isfinite(w) and w >= 0 for w in (semantic, lexical)) or max(semantic, lexical) == 0:
-        raise InvalidInput(
-            "semantic_weight and bm25_weight must be finite, at least 0 and not both 0; "
-            f"got {semantic!r} and {lexical!r}"
-        )
     largest = max(semantic, lexical)  # only the ratio counts, and sums must not overflow
+    if largest == 0:
+        raise InvalidInput("semantic_weight and bm25_weight must not both be 0")
     return Fusion(
         name=chosen,
         semantic_weight=semantic / largest,
         bm25_weight=lexical / largest,
         candidates=candidates,
     )
+
+
+def _weight(value: float | None, name: str) -> float | None:
+    return None if value is None else number(value, name, 0)
 
 
 # What follows is about one candidate of either leg: its ranks, its similarity and BM25 score, and

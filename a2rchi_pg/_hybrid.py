@@ -61,8 +61,8 @@ class HybridStore(BrowsableStore):
 
         Args:
             query: Words, of which the first 500 count; nothing in it is an operator.
-            k: How many at most.
-            filter: What the metadata must hold.
+            k: How many at most, up to a million.
+            filter: What the metadata must hold; see :class:`PostgresVectorStore`.
 
         Returns:
             Documents with their BM25 scores, higher is better; scores of different queries can't
@@ -70,7 +70,7 @@ class HybridStore(BrowsableStore):
 
         Raises:
             FilterError: If the filter can't be understood.
-            InvalidInput: If ``k`` is negative or ``query`` isn't a string.
+            InvalidInput: If ``k`` is out of range or ``query`` isn't a string.
         """
         return scored(self._do(self._store.bm25(query, k, search_options(filter))))
 
@@ -109,7 +109,8 @@ class HybridStore(BrowsableStore):
                 ``semantic_weight``. Only their ratio matters.
             fusion: ``"calibrated"``, ``"tm2c2"`` (cosine only) or ``"rrf"``, see below.
             fetch_k: Candidates taken from each of the two; at least ``k`` are.
-            filter: What the metadata must hold; applied to both searches.
+            filter: What the metadata must hold, applied to both searches; see
+                :class:`PostgresVectorStore`.
             ef_search: As for :meth:`similarity_search_with_score`.
 
         Returns:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
+from a2rchi_pg._arguments import whole
 from a2rchi_pg._content import wanted_ids
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._search import MAX_EF_SEARCH
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-MAX_ROWS = 1_000_000  # more can't be meant, and pg_textsearch takes memory for each
+NEAREST = ("k", "filter", "ef_search")
+FUSED = ("semantic_weight", "bm25_weight", "fusion", "fetch_k")
+# The searches that have a name, and what each may be given besides the question.
+SEARCHES = {
+    "similarity": NEAREST,
+    "similarity_score_threshold": (*NEAREST, "score_threshold"),
+    "mmr": (*NEAREST, "fetch_k", "lambda_mult"),
+    "bm25": ("k", "filter"),
+    "hybrid": (*NEAREST, *FUSED),
+}
 
-Filter: TypeAlias = "Mapping[str, Any] | None"
+Filter: TypeAlias = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +38,17 @@ class SearchOptions:
 
 
 def search_options(
-    filter: Filter,  # noqa: A002 - LangChain's name
+    filter: Filter = None,  # noqa: A002 - LangChain's name
     ef_search: int | None = None,
 ) -> SearchOptions:
     """Check and compile a search's options.
 
     Raises:
         FilterError: If the filter can't be understood.
-        InvalidInput: If ``ef_search`` isn't between 1 and 1,000.
+        InvalidInput: If ``ef_search`` isn't a whole number from 1 to 1,000.
     """
-    if ef_search is not None and not 1 <= ef_search <= MAX_EF_SEARCH:
-        raise InvalidInput(f"ef_search must be between 1 and {MAX_EF_SEARCH}, got {ef_search!r}")
+    if ef_search is not None:
+        ef_search = whole(ef_search, "ef_search", 1, MAX_EF_SEARCH)
     return SearchOptions(condition=compile_filter(filter), ef_search=ef_search)
 
 
@@ -58,7 +67,5 @@ def which(ids: str | Sequence[str] | None, filter: Filter) -> Condition:  # noqa
 
 
 def check_k(k: object, name: str = "k") -> int:
-    """``k``, which must be a whole number of at least 0."""
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 0:
-        raise InvalidInput(f"{name} must be a whole number of at least 0, got {k!r}")
-    return min(int(k), MAX_ROWS)
+    """``k``, which must be a whole number from 0 to 1,000,000."""
+    return whole(k, name)

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.documents import Document
+
+from a2rchi_pg._arguments import many, shown
 from a2rchi_pg._content import clean_content, clean_id, metadata_json
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from langchain_core.documents import Document
     from numpy.typing import ArrayLike
 
 
@@ -37,12 +39,17 @@ def records(
     Raises:
         InvalidInput: If their lengths differ or a value can't be stored; names the position.
     """
-    given = {"texts": texts, "metadatas": metadatas, "ids": ids, "vectors": vectors}
+    given = {
+        "texts": many(texts, "texts", "strings"),
+        "metadatas": _unless_none(metadatas, "metadatas", "mappings"),
+        "ids": _unless_none(ids, "ids", "strings"),
+        "embeddings": _unless_none(vectors, "embeddings", "vectors"),
+    }
     for position, row in enumerate(_rows(given)):
-        if row.get("vectors", ()) is None:
+        if row.get("embeddings", ()) is None:
             raise InvalidInput(f"item {position}: its vector is None")
         yield _record(
-            position, row["texts"], row.get("metadatas"), row.get("ids"), row.get("vectors")
+            position, row["texts"], row.get("metadatas"), row.get("ids"), row.get("embeddings")
         )
 
 
@@ -54,10 +61,22 @@ def document_records(
     Raises:
         InvalidInput: If their lengths differ or a value can't be stored; names the position.
     """
-    for position, row in enumerate(_rows({"documents": documents, "ids": ids})):
-        document: Document = row["documents"]
+    given = {
+        "documents": many(documents, "documents", "LangChain documents"),
+        "ids": _unless_none(ids, "ids", "strings"),
+    }
+    for position, row in enumerate(_rows(given)):
+        document = row["documents"]
+        if not isinstance(document, Document):
+            raise InvalidInput(
+                f"item {position}: documents must be LangChain documents, got {shown(document)}"
+            )
         id_ = row.get("ids", document.id)
         yield _record(position, document.page_content, document.metadata, id_, None)
+
+
+def _unless_none(column: Iterable[Any] | None, name: str, of: str) -> Iterable[Any] | None:
+    return None if column is None else many(column, name, of)
 
 
 def _record(

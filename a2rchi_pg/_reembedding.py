@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from a2rchi_pg import _chunks, _flow
+from a2rchi_pg._arguments import shown, whole
 from a2rchi_pg._filters import EVERYTHING
 from a2rchi_pg._flow import EmbedTexts
 from a2rchi_pg._op import Statement, Steps, fetch_tuples, own_sql, read, upsert
@@ -105,8 +106,9 @@ class ReembeddableStore(WritableStore):
         batch_size: int,
         progress: Callable[[ReembedProgress], None] | None,
     ) -> tuple[Self, Flow[None]]:
-        if batch_size < 1:
-            raise InvalidInput(f"batch_size must be at least 1, got {batch_size!r}")
+        batch_size = whole(batch_size, "batch_size", 1)
+        if progress is not None and not callable(progress):
+            raise InvalidInput(f"progress must be a function, got {shown(progress)}")
         new = type(self)(embedding, database=self._database, collection=collection)
         spec = new._store.spec  # noqa: SLF001 - another object of this very class
         refill = Refill(spec, strict=isinstance(collection, CollectionSpec))
@@ -160,11 +162,8 @@ class Refill(Store):
         """Bring what is behind ``after`` and up to ``last`` to the state of the origin."""
         matrix: Vector = as_matrix([[0.0]])[:0]
         if fresh:
-            matrix = as_matrix((yield EmbedTexts([content for _, content in fresh])))
-            if len(matrix) != len(fresh):
-                raise InvalidInput(
-                    f"the model returned {len(matrix)} vectors for {len(fresh)} texts"
-                )
+            answer = yield EmbedTexts([content for _, content in fresh])
+            matrix = self._answered(answer, len(fresh))
             yield from self._ensure(matrix.shape[1])
         if self._known is not None:
             yield mirror(origin, self._known, fresh, matrix, after, last)

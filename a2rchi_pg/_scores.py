@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from a2rchi_pg.errors import InvalidInput
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -59,12 +57,7 @@ def diversify(query: Vector, vectors: Sequence[Vector], k: int, lambda_mult: flo
         vectors: ``n`` of them.
         k: How many to pick at most.
         lambda_mult: 0 (most diverse) to 1 (most relevant).
-
-    Raises:
-        InvalidInput: If ``lambda_mult`` is outside [0, 1].
     """
-    if not 0 <= lambda_mult <= 1:
-        raise InvalidInput(f"lambda_mult must be between 0 and 1, got {lambda_mult!r}")
     if not vectors:
         return []
     units = _unit(np.stack(vectors))

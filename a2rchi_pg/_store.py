@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from itertools import islice
+from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2rchi_pg import _chunks, _inspection, _search
+from a2rchi_pg._arguments import MAX_ROWS, many, one_of, string
 from a2rchi_pg._chunks import Batch
-from a2rchi_pg._content import clean_text, jsonable, wanted_ids
+from a2rchi_pg._content import clean_text, plain_metadata, wanted_ids
 from a2rchi_pg._explain import Explanation, analysed, explanation
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
-from a2rchi_pg._options import MAX_ROWS, SearchOptions, check_k
+from a2rchi_pg._options import SearchOptions, check_k
 from a2rchi_pg._scores import diversify
 from a2rchi_pg._target import Target
-from a2rchi_pg._vectors import Vector, as_matrix, as_vector
+from a2rchi_pg._vectors import Vector, answered, as_matrix, as_vector
 from a2rchi_pg.collections import (
     Collection,
     CollectionSpec,
@@ -48,6 +50,7 @@ logger = logging.getLogger("a2rchi_pg.store")
 T = TypeVar("T")
 
 DEFAULT_BATCH = 500
+OPPOSITE = 2.0  # the greatest cosine distance
 DEEPER = 8  # times as many rows, where deleted ones stand in the way of the lexical index
 LARGE_LOAD = 5_000  # texts, from which a load may be worth building the indexes anew
 
@@ -99,6 +102,8 @@ class Store(Target):
 
     def _embed(self, latest: list[Record]) -> Flow[list[Batch]]:
         source, batches = iter(latest), list[Batch]()
+        if latest:  # the model is asked only where its answer can be stored
+            yield from self._resolve()
         while part := list(islice(source, DEFAULT_BATCH)):
             batches += [(yield from self._embedded(part))]
         return batches
@@ -147,18 +152,25 @@ class Store(Target):
         return True
 
     def _embedded(self, part: Sequence[Record]) -> Flow[Batch]:
+        contents = [record.content for record in part]
         vectors: Any = [record.vector for record in part]
         if any(vector is None for vector in vectors):
-            vectors = yield EmbedTexts([record.content for record in part])
-        matrix = as_matrix(vectors)
-        if len(matrix) != len(part):
-            raise InvalidInput(f"the model returned {len(matrix)} vectors for {len(part)} texts")
+            matrix = self._answered((yield EmbedTexts(contents)), len(part))
+        else:
+            matrix = as_matrix(vectors, halves=self._halves)
         return Batch(
             ids=[record.id for record in part],
-            contents=[record.content for record in part],
+            contents=contents,
             metadatas=[record.metadata for record in part],
             vectors=matrix,
         )
+
+    def _answered(self, answer: Any, count: int) -> Vector:
+        return answered(answer, count, self.spec.embedding_model, halves=self._halves)
+
+    @property
+    def _halves(self) -> bool:
+        return (self._known or self.spec).element == "halfvec"
 
     def _write(self, batches: list[Batch], document_id: int | None) -> Flow[None]:
         if not batches:
@@ -205,14 +217,14 @@ class Store(Target):
         hits = yield from self._query(
             lambda c: _search.dense(
                 c,
-                as_vector(vector, c.dimensions),
+                _comparable(c, vector),
                 k,
                 condition=options.condition,
                 ef_search=options.ef_search,
                 with_vectors=with_vectors,
             )
         )
-        return hits or []
+        return _with_distances(hits or [])
 
     def diverse(
         self,
@@ -224,8 +236,8 @@ class Store(Target):
         lambda_mult: float,
     ) -> Flow[list[Hit]]:
         """``k`` of the ``fetch_k`` nearest chunks, chosen to differ from one another."""
-        vector = as_vector((yield from self._vector(query)))
         count = max(check_k(fetch_k, "fetch_k"), check_k(k))
+        vector = yield from self._vector(query)
         hits = yield from self._dense(vector, count, options, with_vectors=True)
         chosen = diversify(vector, [hit[4] for hit in hits], k, lambda_mult) if k else []
         return [hits[position][:4] for position in chosen]
@@ -234,7 +246,7 @@ class Store(Target):
         """The best chunks for the words of the query, with their scores."""
         if not (k := check_k(k)):
             return []
-        words = clean_text(query)
+        words = clean_text(string(query, "query"))
 
         def best(rows: int) -> Flow[list[Hit]]:
             return self._with_words(
@@ -250,8 +262,8 @@ class Store(Target):
         """The best chunks of the dense and the lexical ranking together, with fused scores."""
         if not (k := check_k(k)):
             return []
-        words = clean_text(query)
-        vector = as_vector((yield EmbedQuery(query)))
+        words = clean_text(string(query, "query"))
+        vector = yield from self._vector(query)
         if not vector.any():  # it has no direction; words are all there is
             fusion = replace(fusion, semantic_weight=0.0, bm25_weight=1.0)
 
@@ -259,7 +271,7 @@ class Store(Target):
             return self._with_words(
                 lambda c: _search.hybrid(
                     _fits(c, fusion),
-                    as_vector(vector, c.dimensions),
+                    _comparable(c, vector),
                     words,
                     k,
                     fusion=fusion,
@@ -279,7 +291,7 @@ class Store(Target):
 
     def values(self, key: str, limit: int, options: SearchOptions) -> Flow[list[tuple[Any, int]]]:
         """The commonest values of a key."""
-        wanted, most = clean_text(key), check_k(limit, "limit")
+        wanted, most = clean_text(string(key, "key")), check_k(limit, "limit")
         found = yield from self._query(
             lambda c: _inspection.metadata_values(c, wanted, most, options.condition)
         )
@@ -290,18 +302,20 @@ class Store(Target):
     ) -> Flow[list[tuple[str, str, dict[str, Any]]]]:
         """Chunks in the order of their ids, from behind ``after`` on."""
         most = check_k(limit, "limit")
-        found = yield from self._query(
-            lambda c: _inspection.page(c, options.condition, most, after)
-        )
+        last = None if after is None else clean_text(string(after, "after"))
+        found = yield from self._query(lambda c: _inspection.page(c, options.condition, most, last))
         return found or []
 
     def update_metadata(
         self, patch: Mapping[str, Any], remove: Sequence[str], condition: Condition
     ) -> Flow[int]:
         """Merge into the metadata of the chunks that meet a condition; how many there were."""
-        plain = jsonable(dict(patch), "metadata")
+        plain = plain_metadata(patch, "patch")
+        gone = [
+            clean_text(string(key, "a key of remove")) for key in many(remove, "remove", "keys")
+        ]
         changed = yield from self._query(
-            lambda c: _inspection.update_metadata(c, plain, remove, condition)
+            lambda c: _inspection.update_metadata(c, plain, gone, condition)
         )
         return changed or 0
 
@@ -309,18 +323,15 @@ class Store(Target):
         self, query: str, search_type: str, k: int, options: SearchOptions, fusion: Fusion
     ) -> Flow[Explanation]:
         """Run a search under EXPLAIN ANALYZE, and measure the recall of its dense part."""
-        if search_type not in _EXPLAINABLE:
-            raise InvalidInput(
-                f"search_type must be one of {', '.join(_EXPLAINABLE)}; got {search_type!r}"
-            )
+        one_of(search_type, "search_type", _EXPLAINABLE)
+        words, k, condition = clean_text(string(query, "query")), check_k(k), options.condition
         collection = self._noticed((yield from self.existing()))
-        words, condition = clean_text(query), options.condition
         if search_type == "bm25":
-            op: Op[Any] = _search.lexical(collection, words, check_k(k), condition=condition)
+            op: Op[Any] = _search.lexical(collection, words, k, condition=condition)
             return explanation(collection, (yield analysed(op)), None)
-        vector = as_vector((yield EmbedQuery(query)), collection.dimensions)
+        vector = _comparable(collection, (yield from self._vector(query)))
         dense = _search.dense(
-            collection, vector, check_k(k), condition=condition, ef_search=options.ef_search
+            collection, vector, k, condition=condition, ef_search=options.ef_search
         )
         op = dense
         if search_type == "hybrid":
@@ -340,9 +351,10 @@ class Store(Target):
         return explanation(collection, account, _recall((yield dense), (yield exact)))
 
     def _vector(self, query: str | ArrayLike) -> Flow[Vector]:
-        if isinstance(query, str):
-            return as_vector((yield EmbedQuery(query)))
-        return as_vector(query)
+        if not isinstance(query, str):
+            return as_vector(query)
+        what = f"the vector of embedding model {self.spec.embedding_model!r}"
+        return as_vector((yield EmbedQuery(query)), what=what)
 
 
 def _deeper(
@@ -357,6 +369,17 @@ def _deeper(
 
 
 _EXPLAINABLE = ("similarity", "bm25", "hybrid")
+
+
+def _comparable(collection: Collection, vector: Vector) -> Vector:
+    return as_vector(vector, collection.dimensions, halves=collection.element == "halfvec")
+
+
+def _with_distances(hits: list[Any]) -> list[Any]:
+    """Hits by cosine of which the last are zero vectors: without direction, so the farthest."""
+    if not hits or not isnan(hits[-1][3]):
+        return hits
+    return [(*hit[:3], OPPOSITE, *hit[4:]) if isnan(hit[3]) else hit for hit in hits]
 
 
 def _recall(found: list[Hit], exact: list[Hit]) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_core.vectorstores import VectorStore
 
 from a2rchi_pg import _flow
+from a2rchi_pg._arguments import many, only, string, whole
 from a2rchi_pg._options import which
 from a2rchi_pg._records import Record, document_records, records
 from a2rchi_pg._store import DEFAULT_BATCH, Store
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_BIGINT = 2**63 - 1
+# What may be named in a call, for those that take any keyword by LangChain's signature.
+ADDING = ("metadatas", "ids", "batch_size", "document_id")
+MAKING = (*ADDING, "database", "collection")
+DELETING = ("ids", "filter")
+
 
 class WritableStore(VectorStore):
     """A collection that texts are added to and deleted from."""
@@ -44,13 +51,14 @@ class WritableStore(VectorStore):
         database: Runner | str,
         collection: str | CollectionSpec = "default",
     ) -> None:
+        _check_parts(embedding, database)
         self._embedding = embedding
         self._database = Database(database) if isinstance(database, str) else database
         strict = isinstance(collection, CollectionSpec)
         spec = (
             collection
             if isinstance(collection, CollectionSpec)
-            else CollectionSpec(name=collection)
+            else CollectionSpec(name=string(collection, "collection"))
         )
         if spec.embedding_model is None:
             spec = replace(spec, embedding_model=_model_name(embedding))
@@ -111,7 +119,7 @@ class WritableStore(VectorStore):
             DimensionMismatch: If the model's vectors don't fit the collection; nothing was written.
             PartialWrite: If a stream stopped midway; ``ids`` says what is stored.
         """
-        _no_more(kwargs)
+        only(kwargs, ADDING, "add_texts()")
         return self._do(self._add(texts, metadatas, ids, None, batch_size, document_id))
 
     async def aadd_texts(
@@ -125,7 +133,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """The asynchronous twin of :meth:`add_texts`."""
-        _no_more(kwargs)
+        only(kwargs, ADDING, "aadd_texts()")
         return await self._ado(self._add(texts, metadatas, ids, None, batch_size, document_id))
 
     def add_embeddings(
@@ -138,7 +146,8 @@ class WritableStore(VectorStore):
         batch_size: int = DEFAULT_BATCH,
         document_id: int | None = None,
     ) -> list[str]:
-        """Store texts whose vectors are at hand, ``(n, dim)`` in float32; otherwise as above."""
+        """Store texts whose vectors are at hand, ``(n, dim)`` in float32; see :meth:`add_texts`."""
+        many(embeddings, "embeddings", "vectors")
         return self._do(self._add(texts, metadatas, ids, embeddings, batch_size, document_id))
 
     async def aadd_embeddings(
@@ -152,6 +161,7 @@ class WritableStore(VectorStore):
         document_id: int | None = None,
     ) -> list[str]:
         """The asynchronous twin of :meth:`add_embeddings`."""
+        many(embeddings, "embeddings", "vectors")
         return await self._ado(
             self._add(texts, metadatas, ids, embeddings, batch_size, document_id)
         )
@@ -166,7 +176,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Embed and store documents, under ``ids`` or else their own; see :meth:`add_texts`."""
-        _no_more(kwargs)
+        only(kwargs, ADDING, "add_documents()")
         return self._do(self._add_documents(documents, ids, batch_size, document_id))
 
     async def aadd_documents(
@@ -179,7 +189,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """The asynchronous twin of :meth:`add_documents`."""
-        _no_more(kwargs)
+        only(kwargs, ADDING, "aadd_documents()")
         return await self._ado(self._add_documents(documents, ids, batch_size, document_id))
 
     def _add(
@@ -191,8 +201,6 @@ class WritableStore(VectorStore):
         batch_size: int,
         document_id: int | None,
     ) -> Flow[list[str]]:
-        if isinstance(texts, str):
-            raise InvalidInput("texts must be an iterable of strings, got one string")
         given = records(texts, metadatas, ids, vectors)
         return self._put(given, isinstance(texts, Sized), batch_size, document_id)
 
@@ -207,12 +215,13 @@ class WritableStore(VectorStore):
         return self._put(given, isinstance(documents, Sized), batch_size, document_id)
 
     def _put(
-        self, given: Iterable[Record], whole: bool, batch_size: int, document_id: int | None
+        self, given: Iterable[Record], at_once: bool, batch_size: int, document_id: int | None
     ) -> Flow[list[str]]:
-        if whole:
+        batch_size = whole(batch_size, "batch_size", 1)
+        if document_id is not None:
+            document_id = whole(document_id, "document_id", 1, MAX_BIGINT)
+        if at_once:
             return self._store.add(given, document_id)
-        if batch_size < 1:
-            raise InvalidInput(f"batch_size must be at least 1, got {batch_size!r}")
         return self._store.add_stream(given, batch_size, document_id)
 
     def delete(
@@ -226,7 +235,7 @@ class WritableStore(VectorStore):
 
         Args:
             ids: Ids of chunks of this collection.
-            filter: Or a metadata filter; ``{}`` means every chunk.
+            filter: Or a metadata filter, see :class:`PostgresVectorStore`; ``{}`` is every chunk.
             **kwargs: None are accepted.
 
         Returns:
@@ -235,7 +244,7 @@ class WritableStore(VectorStore):
         Raises:
             InvalidInput: If neither or both are given.
         """
-        _no_more(kwargs)
+        only(kwargs, DELETING, "delete()")
         self._do(self._store.delete(which(ids, filter)))
         return True
 
@@ -247,7 +256,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> bool:
         """The asynchronous twin of :meth:`delete`."""
-        _no_more(kwargs)
+        only(kwargs, DELETING, "adelete()")
         await self._ado(self._store.delete(which(ids, filter)))
         return True
 
@@ -265,7 +274,7 @@ class WritableStore(VectorStore):
             patch: Keys to set, at the top level; others stay.
             remove: Keys to take away.
             ids: Which documents.
-            filter: Or which, by their metadata; ``{}`` means every one.
+            filter: Or which, by their metadata, see :class:`PostgresVectorStore`; ``{}`` is all.
 
         Returns:
             How many documents there were.
@@ -299,6 +308,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """A store with these texts added to its collection; see :meth:`add_texts`."""
+        only(kwargs, MAKING, "from_texts()")
         store = cls(embedding, database=database, collection=collection)
         store.add_texts(texts, metadatas, ids=ids, **kwargs)
         return store
@@ -316,6 +326,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """The asynchronous twin of :meth:`from_texts`."""
+        only(kwargs, MAKING, "afrom_texts()")
         store = cls(embedding, database=database, collection=collection)
         await store.aadd_texts(texts, metadatas, ids=ids, **kwargs)
         return store
@@ -332,6 +343,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """A store with these documents added to its collection; see :meth:`add_documents`."""
+        only(kwargs, MAKING, "from_documents()")
         store = cls(embedding, database=database, collection=collection)
         store.add_documents(documents, ids=ids, **kwargs)
         return store
@@ -348,6 +360,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """The asynchronous twin of :meth:`from_documents`."""
+        only(kwargs, MAKING, "afrom_documents()")
         store = cls(embedding, database=database, collection=collection)
         await store.aadd_documents(documents, ids=ids, **kwargs)
         return store
@@ -375,6 +388,19 @@ class WritableStore(VectorStore):
         return store
 
 
+def _check_parts(embedding: object, database: object) -> None:
+    for method in ("embed_documents", "embed_query"):
+        if not callable(getattr(embedding, method, None)):
+            raise InvalidInput(
+                f"embedding must be a LangChain embedding model, got {type(embedding).__name__}"
+            )
+    if not isinstance(database, str) and not callable(getattr(database, "run", None)):
+        raise InvalidInput(
+            "database must be a Database, a Transaction of one or a DSN, got "
+            f"{type(database).__name__}"
+        )
+
+
 def _model_name(embedding: Embeddings) -> str:
     """The model's name where its object tells one, else the class's."""
     for attribute in ("model", "model_name", "model_id", "deployment"):
@@ -382,8 +408,3 @@ def _model_name(embedding: Embeddings) -> str:
         if isinstance(name, str) and name:
             return name
     return type(embedding).__name__
-
-
-def _no_more(kwargs: Mapping[str, Any]) -> None:
-    if kwargs:
-        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(kwargs))}")

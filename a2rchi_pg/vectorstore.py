@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from a2rchi_pg._arguments import mapping, number, one_of, only, string
 from a2rchi_pg._browsing import as_documents
 from a2rchi_pg._hybrid import HybridStore, scored
-from a2rchi_pg._options import search_options
+from a2rchi_pg._options import SEARCHES, search_options
 from a2rchi_pg._scores import relevance
+from a2rchi_pg._vectors import as_vector
 from a2rchi_pg.retriever import PostgresRetriever
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from a2rchi_pg._flow import Flow
-    from a2rchi_pg._options import Filter
     from a2rchi_pg._search import Hit
+    from a2rchi_pg._vectors import Vector
 
 
 class PostgresVectorStore(HybridStore):
@@ -37,6 +39,24 @@ class PostgresVectorStore(HybridStore):
         collection: The name of a collection, or a ``CollectionSpec`` saying how to make it; a
             collection that exists with other settings then raises ``CollectionMismatch``.
 
+    Every method that takes a ``filter`` takes a mapping of metadata keys to what they must hold:
+
+    * ``{"lang": "en", "year": 2024}``: both; the same as ``$eq``.
+    * ``{"year": {"$gte": 2020, "$lt": 2025}}``: ``$gt $gte $lt $lte``, and ``$between: [low,
+      high]`` with both ends, compare numbers, dates (``date``, ``datetime``, ISO 8601) and strings.
+    * ``{"lang": {"$in": ["en", "de"]}}``, ``$nin``: one of these, none of these.
+    * ``{"title": {"$ilike": "%whale%"}}``: ``$like`` and, ignoring case, ``$ilike``; ``%`` is
+      anything, ``_`` one character.
+    * ``{"tags": {"$contains": "sea"}}``: a list that has the value, or a string that has the text.
+      ``$eq`` on a list field is the whole list.
+    * ``{"author": {"$exists": True}}``: the key is there, be it with None.
+    * ``$and``, ``$or`` with a list of filters; ``$not`` with a filter, or on a key with operators.
+    * ``"author.name"`` reaches inside objects; ``None`` or ``{}`` for a filter is everything.
+
+    A value that is missing or of another type meets no comparison, so it meets ``$ne``, ``$nin``
+    and ``$not``. ``{"key": None}`` is met where the key is missing or None, ``{"key": {"$ne":
+    None}}`` where it has a value. Numbers, strings and booleans are never equal to one another.
+
     Example:
         >>> store = PostgresVectorStore(model, database="postgresql://localhost/rag")
         >>> store.add_texts(["Paris is in France."], [{"source": "atlas"}])
@@ -45,11 +65,15 @@ class PostgresVectorStore(HybridStore):
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """The ``k`` nearest documents; see :meth:`similarity_search_with_score`."""
-        return as_documents(self._do(self._nearest(query, k, **kwargs)))
+        return as_documents(
+            self._do(self._nearest("similarity_search", string(query, "query"), k, kwargs))
+        )
 
     async def asimilarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """The asynchronous twin of :meth:`similarity_search`."""
-        return as_documents(await self._ado(self._nearest(query, k, **kwargs)))
+        return as_documents(
+            await self._ado(self._nearest("asimilarity_search", string(query, "query"), k, kwargs))
+        )
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, **kwargs: Any
@@ -58,49 +82,102 @@ class PostgresVectorStore(HybridStore):
 
         Args:
             query: What to look for, embedded by the model.
-            k: How many; exactly as many are returned if that many are eligible.
-            **kwargs: ``filter``: ``{"key": value, …}``, what the metadata must hold; ``ef_search``:
-                1 to 1,000, how hard the index looks (HNSW's ``ef_search``, IVFFlat's ``probes``).
+            k: How many, up to a million; exactly as many are returned if that many are eligible.
+            **kwargs: ``filter``: what the metadata must hold, in the language of the class's
+                description; ``ef_search``: 1 to 1,000, how hard the index looks (HNSW's
+                ``ef_search``, IVFFlat's ``probes``).
 
         Returns:
             Distances of the collection's metric, lower is better: cosine distance in [0, 2],
-            Euclidean distance, or the negative inner product.
+            Euclidean distance, or the negative inner product. A zero vector, which has no cosine,
+            is at 2.
 
         Raises:
             FilterError: If the filter can't be understood.
             InvalidInput: If ``k`` or another option is out of range.
         """
-        return scored(self._do(self._nearest(query, k, **kwargs)))
+        return scored(
+            self._do(
+                self._nearest("similarity_search_with_score", string(query, "query"), k, kwargs)
+            )
+        )
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`similarity_search_with_score`."""
-        return scored(await self._ado(self._nearest(query, k, **kwargs)))
+        return scored(
+            await self._ado(
+                self._nearest("asimilarity_search_with_score", string(query, "query"), k, kwargs)
+            )
+        )
 
     def similarity_search_by_vector(
         self, embedding: ArrayLike, k: int = 4, **kwargs: Any
     ) -> list[Document]:
         """The ``k`` documents nearest to a ``(dim,)`` vector."""
-        return as_documents(self._do(self._nearest(embedding, k, **kwargs)))
+        return as_documents(
+            self._do(self._nearest("similarity_search_by_vector", as_vector(embedding), k, kwargs))
+        )
 
     async def asimilarity_search_by_vector(
         self, embedding: ArrayLike, k: int = 4, **kwargs: Any
     ) -> list[Document]:
         """The asynchronous twin of :meth:`similarity_search_by_vector`."""
-        return as_documents(await self._ado(self._nearest(embedding, k, **kwargs)))
+        return as_documents(
+            await self._ado(
+                self._nearest("asimilarity_search_by_vector", as_vector(embedding), k, kwargs)
+            )
+        )
 
     def similarity_search_with_score_by_vector(
         self, embedding: ArrayLike, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The ``k`` documents nearest to a ``(dim,)`` vector, with their distances."""
-        return scored(self._do(self._nearest(embedding, k, **kwargs)))
+        return scored(
+            self._do(
+                self._nearest(
+                    "similarity_search_with_score_by_vector", as_vector(embedding), k, kwargs
+                )
+            )
+        )
 
     async def asimilarity_search_with_score_by_vector(
         self, embedding: ArrayLike, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`similarity_search_with_score_by_vector`."""
-        return scored(await self._ado(self._nearest(embedding, k, **kwargs)))
+        return scored(
+            await self._ado(
+                self._nearest(
+                    "asimilarity_search_with_score_by_vector", as_vector(embedding), k, kwargs
+                )
+            )
+        )
+
+    def similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """The ``k`` nearest documents with their relevance, most relevant first.
+
+        Args:
+            query: What to look for.
+            k: How many.
+            **kwargs: ``score_threshold``, 0 to 1: leave out what is less relevant; others as for
+                :meth:`similarity_search_with_score`.
+
+        Returns:
+            Relevance in [0, 1], higher is better: the cosine, or 0 where that is negative;
+            ``1 / (1 + distance)``; or the logistic function of the inner product.
+        """
+        self._check_threshold("similarity_search_with_relevance_scores", kwargs)
+        return super().similarity_search_with_relevance_scores(query, k, **kwargs)
+
+    async def asimilarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """The asynchronous twin of :meth:`similarity_search_with_relevance_scores`."""
+        self._check_threshold("asimilarity_search_with_relevance_scores", kwargs)
+        return await super().asimilarity_search_with_relevance_scores(query, k, **kwargs)
 
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
@@ -133,14 +210,34 @@ class PostgresVectorStore(HybridStore):
             lambda_mult: 0 (most diverse) to 1 (most relevant).
             **kwargs: As for :meth:`similarity_search_with_score`.
         """
-        return as_documents(self._do(self._diverse(query, k, fetch_k, lambda_mult, **kwargs)))
+        return as_documents(
+            self._do(
+                self._diverse(
+                    "max_marginal_relevance_search",
+                    string(query, "query"),
+                    k,
+                    fetch_k,
+                    lambda_mult,
+                    kwargs,
+                )
+            )
+        )
 
     async def amax_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """The asynchronous twin of :meth:`max_marginal_relevance_search`."""
         return as_documents(
-            await self._ado(self._diverse(query, k, fetch_k, lambda_mult, **kwargs))
+            await self._ado(
+                self._diverse(
+                    "amax_marginal_relevance_search",
+                    string(query, "query"),
+                    k,
+                    fetch_k,
+                    lambda_mult,
+                    kwargs,
+                )
+            )
         )
 
     def max_marginal_relevance_search_by_vector(
@@ -152,7 +249,18 @@ class PostgresVectorStore(HybridStore):
         **kwargs: Any,
     ) -> list[Document]:
         """:meth:`max_marginal_relevance_search` for a ``(dim,)`` vector."""
-        return as_documents(self._do(self._diverse(embedding, k, fetch_k, lambda_mult, **kwargs)))
+        return as_documents(
+            self._do(
+                self._diverse(
+                    "max_marginal_relevance_search_by_vector",
+                    as_vector(embedding),
+                    k,
+                    fetch_k,
+                    lambda_mult,
+                    kwargs,
+                )
+            )
+        )
 
     async def amax_marginal_relevance_search_by_vector(
         self,
@@ -164,11 +272,28 @@ class PostgresVectorStore(HybridStore):
     ) -> list[Document]:
         """The asynchronous twin of :meth:`max_marginal_relevance_search_by_vector`."""
         return as_documents(
-            await self._ado(self._diverse(embedding, k, fetch_k, lambda_mult, **kwargs))
+            await self._ado(
+                self._diverse(
+                    "amax_marginal_relevance_search_by_vector",
+                    as_vector(embedding),
+                    k,
+                    fetch_k,
+                    lambda_mult,
+                    kwargs,
+                )
+            )
         )
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
-        """Search by the name of a search type, ``"bm25"`` and ``"hybrid"`` among them."""
+        """Search by the name of a search type.
+
+        Args:
+            query: What to look for.
+            search_type: ``"similarity"``, ``"similarity_score_threshold"``, ``"mmr"``, ``"bm25"``
+                or ``"hybrid"``.
+            **kwargs: As for the search of that name.
+        """
+        only(kwargs, SEARCHES[one_of(search_type, "search_type", SEARCHES)], "search()")
         if search_type in {"bm25", "hybrid"}:
             found = self.bm25_search if search_type == "bm25" else self.hybrid_search
             return [document for document, _ in found(query, **kwargs)]
@@ -176,6 +301,7 @@ class PostgresVectorStore(HybridStore):
 
     async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """The asynchronous twin of :meth:`search`."""
+        only(kwargs, SEARCHES[one_of(search_type, "search_type", SEARCHES)], "asearch()")
         if search_type in {"bm25", "hybrid"}:
             found = self.abm25_search if search_type == "bm25" else self.ahybrid_search
             return [document for document, _ in await found(query, **kwargs)]
@@ -186,32 +312,41 @@ class PostgresVectorStore(HybridStore):
 
         Takes its arguments; any others (``filter``, ``score_threshold``, …) are the search's.
         """
-        others = {
-            name: kwargs.pop(name) for name in set(kwargs) - set(PostgresRetriever.model_fields)
-        }
-        kwargs["search_kwargs"] = {**kwargs.get("search_kwargs", {}), **others}
+        ours = PostgresRetriever.model_fields
+        wanted = one_of(kwargs.get("search_type", "similarity"), "search_type", SEARCHES)
+        only(kwargs, [*dict.fromkeys([*SEARCHES[wanted], *ours])], "as_retriever()")
+        others = {name: kwargs.pop(name) for name in set(kwargs) - set(ours)}
+        if others:
+            searching = mapping(kwargs.get("search_kwargs", {}), "search_kwargs")
+            kwargs["search_kwargs"] = searching | others
         tags = [*(kwargs.pop("tags", None) or []), *self._get_retriever_tags()]
         return PostgresRetriever(vectorstore=self, tags=tags, **kwargs)
 
+    def _check_threshold(self, called: str, given: dict[str, Any]) -> None:
+        only(given, SEARCHES["similarity_score_threshold"], f"{called}()")
+        if given.get("score_threshold") is not None:
+            number(given["score_threshold"], "score_threshold", 0, 1)
+
     def _nearest(
-        self,
-        query: str | ArrayLike,
-        k: int,
-        *,
-        filter: Filter = None,  # noqa: A002 - LangChain's name
-        ef_search: int | None = None,
+        self, called: str, query: str | Vector, k: int, given: dict[str, Any]
     ) -> Flow[list[Hit]]:
-        return self._store.dense(query, k, search_options(filter, ef_search))
+        only(given, SEARCHES["similarity"], f"{called}()")
+        return self._store.dense(query, k, search_options(**given))
 
     def _diverse(
         self,
-        query: str | ArrayLike,
+        called: str,
+        query: str | Vector,
         k: int,
         fetch_k: int,
         lambda_mult: float,
-        *,
-        filter: Filter = None,  # noqa: A002 - LangChain's name
-        ef_search: int | None = None,
+        given: dict[str, Any],
     ) -> Flow[list[Hit]]:
-        options = search_options(filter, ef_search)
-        return self._store.diverse(query, k, options, fetch_k=fetch_k, lambda_mult=lambda_mult)
+        only(given, SEARCHES["mmr"], f"{called}()")
+        return self._store.diverse(
+            query,
+            k,
+            search_options(**given),
+            fetch_k=fetch_k,
+            lambda_mult=number(lambda_mult, "lambda_mult", 0, 1),
+        )

@@ -1,0 +1,121 @@
+"""Arguments checked by kind: an error names the argument and says what it takes."""
+
+from __future__ import annotations
+
+import reprlib
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import numpy as np
+
+from a2rchi_pg.errors import InvalidInput
+
+Word = TypeVar("Word", bound=str)
+
+MAX_ROWS = 1_000_000  # more can't be meant, and pg_textsearch takes memory for each
+LARGEST = sys.float_info.max
+
+
+def whole(value: object, name: str, least: int = 0, most: int = MAX_ROWS) -> int:
+    """A whole number between two others; numpy's are as good as Python's, a bool is none.
+
+    Raises:
+        InvalidInput: If it isn't one.
+    """
+    if (
+        not isinstance(value, int | np.integer)
+        or isinstance(value, bool)
+        or not least <= value <= most
+    ):
+        raise InvalidInput(
+            f"{name} must be a whole number from {least:,} to {most:,}, got {shown(value)}"
+        )
+    return int(value)
+
+
+def number(value: object, name: str, low: float, high: float = LARGEST) -> float:
+    """A finite number between two others.
+
+    Raises:
+        InvalidInput: If it isn't one.
+    """
+    if (
+        not isinstance(value, int | float | np.integer | np.floating)
+        or isinstance(value, bool)
+        or not low <= value <= high
+    ):
+        takes = f"of at least {low:g}, and finite" if high == LARGEST else f"{low:g} to {high:g}"
+        raise InvalidInput(f"{name} must be a number {takes}, got {shown(value)}")
+    return float(value)
+
+
+def string(value: object, name: str) -> str:
+    """A string.
+
+    Raises:
+        InvalidInput: If it isn't one.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be a string, got {shown(value)}")
+    return value
+
+
+def many(value: object, name: str, of: str) -> Iterable[Any]:
+    """Several things to iterate over; neither the characters of one string nor a mapping's keys.
+
+    Raises:
+        InvalidInput: If there is nothing to iterate over.
+    """
+    if isinstance(value, str):
+        raise InvalidInput(f"{name} must be a list or another iterable of {of}, got one string")
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidInput(f"{name} must be a list or another iterable of {of}, got {shown(value)}")
+    return value
+
+
+def mapping(value: object, name: str) -> dict[str, Any]:
+    """A mapping, as a dict of its own.
+
+    Raises:
+        InvalidInput: If it isn't one.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{name} must be a mapping, got {shown(value)}")
+    return dict(value)
+
+
+def one_of(value: object, name: str, accepted: Collection[Word]) -> Word:
+    """One of the words that are accepted.
+
+    Raises:
+        InvalidInput: If it is none of them.
+    """
+    if not isinstance(value, str) or value not in accepted:
+        raise InvalidInput(f"{name} must be one of {', '.join(accepted)}; got {shown(value)}")
+    return value  # type: ignore[return-value]  # it is one of them
+
+
+def only(given: Iterable[str], accepted: Sequence[str], called: str) -> None:
+    """Refuse keyword arguments that what was called doesn't take.
+
+    Raises:
+        TypeError: As Python does; says what may have been meant.
+    """
+    for name in given:
+        if name not in accepted:
+            near = get_close_matches(name, accepted, 1)
+            meant = f", did you mean {near[0]!r}?" if near else ":"
+            raise TypeError(
+                f"{called} got an unexpected keyword argument {name!r}{meant} "
+                f"It takes {', '.join(accepted)}"
+            )
+
+
+def shown(value: object) -> str:
+    """``value`` for a message: short, however long or deep it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"

@@ -9,12 +9,15 @@
 
 from a2rchi_pg._administration import Collections
 from a2rchi_pg._explain import Explanation
+from a2rchi_pg._fusion import FusionName
 from a2rchi_pg._hybrid import HybridHit
 from a2rchi_pg._inspection import MetadataField
 from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
+from a2rchi_pg._op import Op, Runner
+from a2rchi_pg._options import Filter
 from a2rchi_pg._reembedding import ReembedProgress
 from a2rchi_pg._tuning import Trial, Tuning
-from a2rchi_pg.collections import Collection, CollectionSpec
+from a2rchi_pg.collections import Collection, CollectionSpec, Element, FieldType, IndexKind, Metric
 from a2rchi_pg.database import Database, Health, Transaction
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import (
@@ -53,27 +56,35 @@ __all__ = [
     "Database",
     "DatabaseError",
     "DimensionMismatch",
+    "Element",
     "EmbeddedError",
     "EmbeddedPostgres",
     "Explanation",
+    "FieldType",
+    "Filter",
     "FilterError",
+    "FusionName",
     "Health",
     "HybridHit",
+    "IndexKind",
     "IndexProgress",
     "IndexStats",
     "InvalidInput",
     "InvalidValue",
     "MetadataField",
+    "Metric",
     "MigrationError",
     "MissingReference",
     "NotFound",
     "NotInTransaction",
     "NotOpen",
+    "Op",
     "PartialWrite",
     "PermissionDenied",
     "PostgresRetriever",
     "PostgresVectorStore",
     "ReembedProgress",
+    "Runner",
     "SchemaOutOfDate",
     "Transaction",
     "Trial",

@@ -41,14 +41,11 @@ def number(value: object, name: str, low: float, high: float = LARGEST) -> float
     Raises:
         InvalidInput: If it isn't one.
     """
-    if (
-        not isinstance(value, int | float | np.integer | np.floating)
-        or isinstance(value, bool)
-        or not low <= value <= high
-    ):
-        takes = f"of at least {low:g}, and finite" if high == LARGEST else f"{low:g} to {high:g}"
-        raise InvalidInput(f"{name} must be a number {takes}, got {shown(value)}")
-    return float(value)
+    plain = float(value) if isinstance(value, np.integer | np.floating) else value
+    if not isinstance(plain, int | float) or isinstance(plain, bool) or not low <= plain <= high:
+        takes = "of at least {:g}, and finite" if high == LARGEST else "from {:g} to {:g}"
+        raise InvalidInput(f"{name} must be a number {takes.format(low, high)}, got {shown(value)}")
+    return float(plain)
 
 
 def string(value: object, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
@@ -152,6 +153,19 @@ def test_retriever_takes_k_from_the_call_then_itself_then_its_search(store: Post
     assert len(retriever.invoke("fruit")) == 1
     assert len(retriever.invoke("fruit", k=3)) == 3
     assert len(store.as_retriever(k=2, search_kwargs={"k": 1}).invoke("fruit")) == 2
+
+
+async def test_retriever_takes_numbers_of_numpy(twin: Twin):
+    await twin.add_texts(FRUIT)
+    for search_type, options in SEARCHES.items():
+        plain = {name: np.float32(value) for name, value in options.items()}
+        for given in (
+            {"k": np.int64(2), "search_kwargs": plain},
+            {"search_kwargs": {**plain, "k": np.int64(2)}},
+        ):
+            retriever = twin.target.as_retriever(search_type=search_type, **given)
+            assert len(await Twin(retriever, twin.way).invoke("fruit")) == 2
+            assert len(await Twin(retriever, twin.way).invoke("fruit", k=np.uint8(3))) == 3
 
 
 async def test_retriever_passes_its_search_options_on(twin: Twin):

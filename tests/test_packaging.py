@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -130,6 +131,26 @@ def test_public_names_are_sorted_and_there():
     assert list(a2rchi_pg.__all__) == sorted(a2rchi_pg.__all__)
     for name in a2rchi_pg.__all__:
         assert getattr(a2rchi_pg, name) is not None
+
+
+def test_types_in_public_signatures_are_public():
+    named = {
+        word
+        for kind in map(vars(a2rchi_pg).get, a2rchi_pg.__all__)
+        if inspect.isclass(kind)
+        for name, method in inspect.getmembers(kind)
+        if not name.startswith("_") and inspect.isroutine(inspect.unwrap(method))
+        for annotation in inspect.get_annotations(inspect.unwrap(method)).values()
+        for word in re.findall(r"\w+", str(annotation))
+    }
+    assert {"Document", "HybridHit", "FusionName"} <= named
+    assert (named & ours()) - set(a2rchi_pg.__all__) == set()
+
+
+def ours() -> set[str]:
+    """The classes and type aliases that the package defines."""
+    sources = [path.read_text() for path in (ROOT / "a2rchi_pg").rglob("*.py")]
+    return set(re.findall(r"(?m)^(?:class )?(\w+)(?=: TypeAlias|[(:])", "\n".join(sources)))
 
 
 @INSTALLING

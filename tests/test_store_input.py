@@ -5,26 +5,21 @@ from __future__ import annotations
 import copy
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
 
 from a2rchi_pg import (
     A2rchiError,
     Database,
-    DimensionMismatch,
     InvalidInput,
     PartialWrite,
     PostgresVectorStore,
 )
 from tests.plugins.stores import Twin, WordModel, ids, rows
-
-if TYPE_CHECKING:
-    from tests.plugins.stores import NewStore
 
 pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
 
@@ -200,75 +195,3 @@ async def test_lengths_of_streams_must_agree_too(twin: Twin):
     with pytest.raises(PartialWrite, match="ids end after 2 items") as caught:
         await twin.add_texts(iter(["one", "two", "three"]), ids=iter("12"), batch_size=2)
     assert caught.value.ids == ["1", "2"]
-
-
-# -- vectors ------------------------------------------------------------------------------------
-
-
-class StubbornModel(Embeddings):
-    """Answers with whatever it was given."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:  # noqa: ARG002
-        return self.answer
-
-    def embed_query(self, text: str) -> list[float]:  # noqa: ARG002
-        return self.answer[0]
-
-
-@pytest.mark.parametrize(
-    ("answer", "complaint"),
-    [
-        ([[1.0, 2.0]], "the model returned 1 vectors for 2 texts"),
-        ([[1.0, 2.0]] * 3, "the model returned 3 vectors for 2 texts"),
-        ([[1.0, 2.0], [1.0]], r"vectors must have one length; got lengths \[1, 2\]"),
-        ([[1.0, 2.0], [1.0, float("nan")]], "vector 1 holds NaN or infinity"),
-        ([[1.0, float("-inf")], [1.0, 2.0]], "vector 0 holds NaN or infinity"),
-        ([[1.0, 1e39], [1.0, 2.0]], "vector 0 holds NaN or infinity"),
-        ([[], []], "vectors must be one-dimensional with 1 to 16000 numbers"),
-        ([["a", "b"], ["c", "d"]], "vectors must be sequences of numbers"),
-        ([None, None], "vectors must be"),
-    ],
-)
-def test_what_a_model_answers_is_checked(new_store: NewStore, answer: Any, complaint: str):
-    store = new_store(embedding=StubbornModel(answer))
-    with pytest.raises(InvalidInput, match=complaint):
-        store.add_texts(["one", "two"])
-    assert rows(store) == []
-
-
-def test_a_vector_of_none_among_given_ones_is_refused(store: PostgresVectorStore, model: WordModel):
-    with pytest.raises(InvalidInput, match="item 1: its vector is None"):
-        store.add_embeddings(["one", "two"], [[1.0], None])  # type: ignore[list-item]
-    assert model.asked == []
-
-
-async def test_vectors_of_another_length_are_refused_before_anything_is_written(twin: Twin):
-    await twin.add_texts(["there"], ids=["1"])
-    for write in (
-        twin.add_embeddings(["replaced", "new"], [[0.5] * 63] * 2, ids=["1", "2"]),
-        twin.similarity_search_by_vector([0.5] * 63),
-        twin.max_marginal_relevance_search_by_vector([0.5] * 63),
-    ):
-        with pytest.raises(DimensionMismatch) as caught:
-            await write
-        assert (caught.value.expected, caught.value.got) == (64, 63)
-    assert [row[:2] for row in rows(twin.target)] == [("1", "there")]
-
-
-def test_a_model_of_another_length_is_refused(new_store: NewStore):
-    new_store(name="a model changes").add_texts(["there"])
-    changed = new_store(name="a model changes", embedding=WordModel(32))
-    for attempt in (changed.similarity_search, changed.hybrid_search, changed.add_texts):
-        with pytest.raises(DimensionMismatch) as caught:
-            attempt(["text"] if attempt == changed.add_texts else "text")  # type: ignore[operator]
-        assert (caught.value.expected, caught.value.got) == (64, 32)
-
-
-def test_vectors_may_be_arrays_of_any_numbers(store: PostgresVectorStore):
-    store.add_embeddings(["one", "two"], np.array([[1, 2], [3, 4]], dtype=np.int8), ids=["1", "2"])
-    store.add_embeddings(["three"], [np.array([5, 6], dtype=np.float16)], ids=["3"])
-    store.add_embeddings(["four"], iter([(7, 8)]), ids=["4"])
-    assert [row.embedding.tolist() for row in rows(store)] == [[1, 2], [3, 4], [5, 6], [7, 8]]

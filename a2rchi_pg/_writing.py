@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 MAX_BIGINT = 2**63 - 1
 # What may be named in a call, for those that take any keyword by LangChain's signature.
-ADDING = ("metadatas", "ids", "batch_size", "document_id")
+ADDING = ("ids", "batch_size", "document_id")
 MAKING = (*ADDING, "database", "collection")
 DELETING = ("ids", "filter")
 
@@ -119,7 +119,7 @@ class WritableStore(VectorStore):
             DimensionMismatch: If the model's vectors don't fit the collection; nothing was written.
             PartialWrite: If a stream stopped midway; ``ids`` says what is stored.
         """
-        only(kwargs, ADDING, "add_texts()")
+        only(kwargs, ("metadatas", *ADDING), "add_texts()")
         return self._do(self._add(texts, metadatas, ids, None, batch_size, document_id))
 
     async def aadd_texts(
@@ -133,7 +133,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """The asynchronous twin of :meth:`add_texts`."""
-        only(kwargs, ADDING, "aadd_texts()")
+        only(kwargs, ("metadatas", *ADDING), "aadd_texts()")
         return await self._ado(self._add(texts, metadatas, ids, None, batch_size, document_id))
 
     def add_embeddings(
@@ -308,7 +308,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """A store with these texts added to its collection; see :meth:`add_texts`."""
-        only(kwargs, MAKING, "from_texts()")
+        only(kwargs, ("metadatas", *MAKING), "from_texts()")
         store = cls(embedding, database=database, collection=collection)
         store.add_texts(texts, metadatas, ids=ids, **kwargs)
         return store
@@ -326,7 +326,7 @@ class WritableStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """The asynchronous twin of :meth:`from_texts`."""
-        only(kwargs, MAKING, "afrom_texts()")
+        only(kwargs, ("metadatas", *MAKING), "afrom_texts()")
         store = cls(embedding, database=database, collection=collection)
         await store.aadd_texts(texts, metadatas, ids=ids, **kwargs)
         return store

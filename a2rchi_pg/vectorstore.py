@@ -169,14 +169,14 @@ class PostgresVectorStore(HybridStore):
             Relevance in [0, 1], higher is better: the cosine, or 0 where that is negative;
             ``1 / (1 + distance)``; or the logistic function of the inner product.
         """
-        self._check_threshold("similarity_search_with_relevance_scores", kwargs)
+        _check_threshold("similarity_search_with_relevance_scores", kwargs)
         return super().similarity_search_with_relevance_scores(query, k, **kwargs)
 
     async def asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`similarity_search_with_relevance_scores`."""
-        self._check_threshold("asimilarity_search_with_relevance_scores", kwargs)
+        _check_threshold("asimilarity_search_with_relevance_scores", kwargs)
         return await super().asimilarity_search_with_relevance_scores(query, k, **kwargs)
 
     def _similarity_search_with_relevance_scores(
@@ -322,11 +322,6 @@ class PostgresVectorStore(HybridStore):
         tags = [*(kwargs.pop("tags", None) or []), *self._get_retriever_tags()]
         return PostgresRetriever(vectorstore=self, tags=tags, **kwargs)
 
-    def _check_threshold(self, called: str, given: dict[str, Any]) -> None:
-        only(given, SEARCHES["similarity_score_threshold"], f"{called}()")
-        if given.get("score_threshold") is not None:
-            number(given["score_threshold"], "score_threshold", 0, 1)
-
     def _nearest(
         self, called: str, query: str | Vector, k: int, given: dict[str, Any]
     ) -> Flow[list[Hit]]:
@@ -350,3 +345,9 @@ class PostgresVectorStore(HybridStore):
             fetch_k=fetch_k,
             lambda_mult=number(lambda_mult, "lambda_mult", 0, 1),
         )
+
+
+def _check_threshold(called: str, given: dict[str, Any]) -> None:
+    only(given, SEARCHES["similarity_score_threshold"], f"{called}()")
+    if given.get("score_threshold") is not None:
+        number(given["score_threshold"], "score_threshold", 0, 1)

@@ -240,6 +240,13 @@ async def test_a_misspelt_argument_is_refused_by_the_method_called(
     )
 
 
+def test_documents_bring_their_own_metadata(store: PostgresVectorStore):
+    with pytest.raises(TypeError, match=r"add_documents\(\) got .* 'metadatas'"):
+        store.add_documents([Document("text")], metadatas=[{}])
+    with pytest.raises(TypeError, match=r"add_texts\(\) got .* did you mean 'metadatas'"):
+        store.add_texts(["text"], metadata=[{}])
+
+
 @pytest.mark.parametrize("method", ["from_texts", "from_documents"])
 async def test_a_misspelt_argument_makes_no_store(method: str):
     for name in (method, f"a{method}"):

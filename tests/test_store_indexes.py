@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from a2rchi_pg import CollectionMismatch, Collections, CollectionSpec, InvalidInput
-from a2rchi_pg.errors import InvalidValue
 from tests.plugins.stores import Twin, ask, ids, rows
 
 if TYPE_CHECKING:
@@ -209,14 +208,6 @@ async def test_v13_too_many_dimensions_are_refused_with_what_to_do(
 async def test_no_vector_may_be_longer_than_pgvector_takes(twin: Twin):
     with pytest.raises(InvalidInput, match="1 to 16000 numbers"):
         await twin.add_embeddings(["text"], [[0.5] * 16_001])
-
-
-def test_numbers_that_half_precision_cannot_hold_are_refused_whole(new_store: NewStore):
-    store = new_store(element="halfvec", metric="l2")
-    store.add_embeddings(["fits"], [[1.0, 2.0]], ids=["1"])
-    with pytest.raises(InvalidValue, match="halfvec"):
-        store.add_embeddings(["fits", "does not"], [[1.0, 2.0], [1e6, 2.0]])
-    assert [row.id for row in rows(store)] == ["1"]
 
 
 # -- Collections --------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ SETTINGS = {
     "synchronous_commit": "off",
 }
 
+LOG_LINES = 30  # of the server's log, where it went away
+
 
 class Extensions(NamedTuple):
     """What a server has beyond pgvector."""
@@ -60,10 +62,11 @@ EXPECTED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A running server: where it is and what it has."""
+    """A running server: where it is, what it has and, where it is ours, its log."""
 
     name: str
     dsn: str
+    log: Path | None
     has_bm25: bool
     has_trgm: bool
     has_pgcrypto: bool
@@ -80,11 +83,12 @@ class Servers:
 
     def get(self, name: str) -> Server:
         if name not in self._servers:
-            dsn = EXTERNAL if name == "external" else self._start(name)
-            has = probe(dsn)
+            dsn, log = (EXTERNAL, None) if name == "external" else self._start(name)
+            has = probe(dsn, log)
             self._servers[name] = Server(
                 name=name,
                 dsn=dsn,
+                log=log,
                 has_bm25=has.bm25,
                 has_trgm=has.trgm,
                 has_pgcrypto=has.pgcrypto,
@@ -102,11 +106,12 @@ class Servers:
     def close(self) -> None:
         self._until_the_end.close()
 
-    def _start(self, name: str) -> str:
+    def _start(self, name: str) -> tuple[str, Path]:
         path = self._until_the_end.enter_context(passable_folder())
         try:
             embedded = EmbeddedPostgres(path / name, binaries=tree(name), settings=SETTINGS)
-            return self._until_the_end.enter_context(embedded).dsn
+            dsn = self._until_the_end.enter_context(embedded).dsn
+            return dsn, embedded.path / "postgres.log"
         except (A2rchiError, TreeError) as error:
             pytest.exit(f"server {name!r} can't be started: {error}", returncode=3)
 
@@ -120,16 +125,18 @@ def passable_folder() -> Iterator[Path]:
         yield path
 
 
-def connect(dsn: str) -> psycopg.Connection:
+def connect(dsn: str, log: Path | None = None) -> psycopg.Connection:
     """An autocommit connection; a server that can't be reached ends the whole run."""
     try:
         return psycopg.connect(dsn, autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
-        pytest.exit(f"the test server can't be reached: {error}", returncode=3)
+        last = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log else []
+        said = "\n".join([f"the test server can't be reached: {error}", *last])
+        pytest.exit(said, returncode=3)
 
 
-def probe(dsn: str) -> Extensions:
-    with closing(connect(dsn)) as connection:
+def probe(dsn: str, log: Path | None = None) -> Extensions:
+    with closing(connect(dsn, log)) as connection:
         row = connection.execute(
             """SELECT bool_or(name = 'pg_textsearch')
                       AND current_setting('shared_preload_libraries') ~ 'pg_textsearch',
@@ -145,12 +152,12 @@ def new_database(server: Server, name: str, template: str = "template1") -> Iter
     """A database that is gone afterwards, whoever is still connected to it."""
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-    with closing(connect(server.dsn)) as connection:
+    with closing(connect(server.dsn, server.log)) as connection:
         connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
     try:
         yield make_conninfo(server.dsn, dbname=name)
     finally:
-        with closing(connect(server.dsn)) as connection:
+        with closing(connect(server.dsn, server.log)) as connection:
             connection.execute(drop.format(sql.Identifier(name)))
 
 

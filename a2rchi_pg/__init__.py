@@ -16,9 +16,10 @@ from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
 from a2rchi_pg._op import Op, Runner
 from a2rchi_pg._options import Filter
 from a2rchi_pg._reembedding import ReembedProgress
+from a2rchi_pg._transaction import Transaction
 from a2rchi_pg._tuning import Trial, Tuning
 from a2rchi_pg.collections import Collection, CollectionSpec, Element, FieldType, IndexKind, Metric
-from a2rchi_pg.database import Database, Health, Transaction
+from a2rchi_pg.database import Database, Health
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import (
     A2rchiError,

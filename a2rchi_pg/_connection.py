@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from psycopg import AsyncConnection, BaseConnection, Connection, ProgrammingError
+import psycopg
+from psycopg import AsyncConnection, BaseConnection, Connection, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
 from psycopg.types import TypeInfo
 
-from a2rchi_pg import _vectors
-from a2rchi_pg.errors import InvalidInput
+from a2rchi_pg import _dsn, _vectors
+from a2rchi_pg.errors import DatabaseError, InvalidInput, Unavailable, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from psycopg.pq.abc import PGconn
 
 # A check costs a round trip, so only a connection that has lain idle for longer gets one; one that
 # broke in the meantime is caught by the retry instead.
 IDLE_SECONDS = 5.0
+_NAME_BYTES = 63
+_LONGEST = 2**31 - 1  # seconds; libpq reads a C int
+
+
+# pg_textsearch 0.6 holds a lightweight lock from an insert to the end of its transaction. Ended by
+# ROLLBACK, the backend would never again hear a cancellation or a time-out. An error gives the lock
+# back in order: this one, caught, or that of a role that may not DO.
+_GIVE_LOCKS_BACK = """
+    DO $$ BEGIN RAISE assert_failure; EXCEPTION WHEN assert_failure THEN NULL; END $$
+"""
 
 
 class PooledConnection(Connection[Any]):
@@ -28,11 +49,57 @@ class PooledConnection(Connection[Any]):
 
     taken_at = 0.0
 
+    def __init__(self, pgconn: PGconn) -> None:
+        super().__init__(pgconn)
+        _connections.add(self)
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """Connect; where that fails and the server is then started again, once more."""
+        revive: Callable[[], float] = kwargs.pop("revive")
+        began = monotonic()
+        try:
+            return super().connect(conninfo, **kwargs)
+        except OperationalError:
+            if revive() < began:
+                raise
+        return super().connect(conninfo, **kwargs)
+
 
 class AsyncPooledConnection(AsyncConnection[Any]):
     """The asynchronous twin of :class:`PooledConnection`."""
 
     taken_at = 0.0
+
+    def __init__(self, pgconn: PGconn) -> None:
+        super().__init__(pgconn)
+        _connections.add(self)
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """Connect; where that fails and the server is then started again, once more."""
+        revive: Callable[[], float] = kwargs.pop("revive")
+        began = monotonic()
+        try:
+            return await super().connect(conninfo, **kwargs)
+        except OperationalError:
+            if await asyncio.to_thread(revive) < began:
+                raise
+        return await super().connect(conninfo, **kwargs)
+
+
+def _cut_off() -> None:
+    """In a forked child: the parent's connections lead nowhere, so nothing said there is heard."""
+    for connection in list(_connections):
+        if not connection.closed:
+            dead, other = socket.socketpair()
+            other.close()
+            os.dup2(dead.fileno(), connection.fileno(), inheritable=False)
+            dead.close()
+
+
+_connections: WeakSet[BaseConnection[Any]] = WeakSet()
+os.register_at_fork(after_in_child=_cut_off)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +114,24 @@ class ConnectionSettings:
     timeout: float = 30.0
 
     def __post_init__(self) -> None:
-        try:
-            conninfo_to_dict(self.dsn)
-        except ProgrammingError:  # its text repeats the DSN's, and with it the password
-            raise InvalidInput("the DSN is not a libpq connection string or URI") from None
+        _dsn.check(self.dsn)
+        require(
+            self.schema is None or is_name(self.schema),
+            schema=self.schema,
+            accepted=f"a name of 1 to {_NAME_BYTES} bytes, or None",
+        )
+        require(isinstance(self.pooler, bool), pooler=self.pooler, accepted="True or False")
+        require(
+            self.prepare_threshold is None or is_whole(self.prepare_threshold),
+            prepare_threshold=self.prepare_threshold,
+            accepted="a whole number from 0, or None",
+        )
+        require(
+            is_text(self.application_name),
+            application_name=self.application_name,
+            accepted="a string",
+        )
+        require(is_span(self.timeout), timeout=self.timeout, accepted="a number of seconds above 0")
 
     @property
     def conninfo(self) -> str:
@@ -81,6 +162,7 @@ class ConnectionSettings:
         return {
             "autocommit": True,
             "application_name": self.application_name,
+            "client_encoding": "UTF8",  # whatever the DSN or the server says: psycopg decodes text
             "prepare_threshold": None if self.pooler else self.prepare_threshold,
             "connect_timeout": given or os.environ.get("PGCONNECT_TIMEOUT") or ceil(self.timeout),
         }
@@ -89,6 +171,45 @@ class ConnectionSettings:
     def local_settings(self) -> dict[str, str]:
         """Settings that each transaction must make for itself."""
         return {"search_path": self.search_path} if self.pooler and self.schema else {}
+
+    def unreachable(self, error: psycopg.Error) -> DatabaseError:
+        """The error to raise where the server was not reached at all."""
+        translated = translate(error)
+        if not _dsn.is_missing(self.dsn) or not isinstance(translated, Unavailable):
+            return translated
+        return Unavailable(
+            f"{translated} (no DSN was given: pass one, set {_dsn.VARIABLE} or libpq's PG* "
+            "variables, or use Database.embedded(path))",
+            sqlstate=translated.sqlstate,
+        )
+
+
+def require(holds: bool, *, accepted: str, **argument: object) -> None:
+    """Raise InvalidInput, naming the one argument given, where what it must be does not hold."""
+    if not holds:
+        ((name, value),) = argument.items()
+        raise InvalidInput(f"{name} must be {accepted}; got {value!r}")
+
+
+def is_whole(value: object, least: int = 0) -> bool:
+    """Whether that is a whole number, and large enough."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_text(value: object) -> bool:
+    """Whether that is text that PostgreSQL takes."""
+    return isinstance(value, str) and not re.search("[\0\ud800-\udfff]", value)
+
+
+def is_name(value: object) -> bool:
+    """Whether that can name a schema; a longer name PostgreSQL would cut."""
+    return isinstance(value, str) and is_text(value) and 0 < len(value.encode()) <= _NAME_BYTES
+
+
+def is_span(value: object) -> bool:
+    """Whether that is a time one can wait for."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value <= _LONGEST  # type: ignore[operator]
 
 
 def _escape_option(value: str) -> str:
@@ -129,3 +250,17 @@ def refuse_failed(connection: BaseConnection[Any]) -> None:
     """Raise where a COMMIT would be a rollback that nobody hears of."""
     if connection.info.transaction_status is TransactionStatus.INERROR:
         raise InFailedSqlTransaction("an operation had failed, so the transaction is rolled back")
+
+
+def give_locks_back(connection: Connection[Any]) -> None:
+    """Before the rollback of a transaction in which nothing failed; an error did it already."""
+    if connection.info.transaction_status is TransactionStatus.INTRANS:
+        with suppress(psycopg.Error):
+            connection.execute(_GIVE_LOCKS_BACK)
+
+
+async def agive_locks_back(connection: AsyncConnection[Any]) -> None:
+    """The asynchronous twin of :func:`give_locks_back`."""
+    if connection.info.transaction_status is TransactionStatus.INTRANS:
+        with suppress(psycopg.Error):
+            await connection.execute(_GIVE_LOCKS_BACK)

@@ -69,7 +69,8 @@ class Op(Generic[T_co]):
             and may always be retried.
         retry_conflicts: A unique violation means that a concurrent writer of the same keys won
             the race, so the whole transaction is worth another try.
-        alone: No part of a larger transaction: what it drops must not come back.
+        alone: No part of a larger transaction: what it drops must not come back. Run at READ
+            COMMITTED whatever the server's default, so that its commit can't fail.
         autocommit: Each statement is a transaction of its own, on a connection of the operation's
             own, and none is ever tried again.
     """

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 from psycopg import sql
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from tenacity import AsyncRetrying, Retrying
 
 from a2rchi_pg import _connection, _retry
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SET_LOCAL = sql.SQL("SELECT set_config(%(name)s, %(value)s, true)")
+# What stands alone must not fail at its commit, as a serializable transaction may.
+_READ_COMMITTED = sql.SQL("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def drive(connection: psycopg.Connection[Any], op: Op[T]) -> T:
@@ -61,15 +64,16 @@ class SyncPool:
     """Connections for threads, and the operations run on them."""
 
     def __init__(
-        self, settings: ConnectionSettings, *, on_lost: Callable[[], None], **sizes: Any
+        self, settings: ConnectionSettings, *, revive: Callable[[], float], **sizes: Any
     ) -> None:
         self._settings = settings
-        self._on_lost = on_lost
+        self._revive = revive
         self._local = settings.local_settings
+        self._kwargs = settings.kwargs | {"revive": revive}
         self._pool = ConnectionPool(
             settings.conninfo,
             connection_class=PooledConnection,
-            kwargs=settings.kwargs,
+            kwargs=self._kwargs,
             configure=_connection.configure,
             check=_connection.check,
             open=False,
@@ -79,11 +83,11 @@ class SyncPool:
     def open(self) -> Self:
         """Open the pool, and reach the server once, so that a wrong DSN shows at once."""
         try:
-            with psycopg.connect(self._settings.conninfo, **self._settings.kwargs):
+            with self._connect():
                 self._pool.open(wait=True, timeout=self._pool.timeout)
         except psycopg.Error as error:
             self._pool.close()
-            raise translate(error) from error
+            raise self._settings.unreachable(error) from error
         return self
 
     def close(self) -> None:
@@ -97,14 +101,21 @@ class SyncPool:
     def run(self, op: Op[T]) -> T:
         """Run an operation in its own transaction, again where that is safe and may help."""
         with span(op.name):
+            began = monotonic()
             try:
                 return self._attempt(op)
+            except PoolTimeout as error:
+                if self._revive() < began:
+                    raise translate(error) from error
+                _retry.note(op, error, attempt=1)
             except psycopg.Error as error:
                 if not _retry.is_retryable(error, op):
                     raise translate(error) from error
                 _retry.note(op, error, attempt=1)
-                if _retry.is_lost(error):
-                    self._on_lost()
+                if _retry.is_refused(error):
+                    self._pool.drain()
+                elif _retry.is_lost(error):
+                    self._revive()
                     self._pool.check()
             try:
                 result = cast("T", Retrying(**_retry.policy(op))(self._attempt, op))
@@ -114,31 +125,38 @@ class SyncPool:
 
     def _attempt(self, op: Op[T]) -> T:
         if op.autocommit:
-            with psycopg.connect(self._settings.conninfo, **self._settings.kwargs) as connection:
+            with self._connect() as connection:
                 return drive(connection, op)
         if op.read_only and not self._local:
             with self._pool.connection() as connection:
                 return drive(connection, op)
-        with self.unit() as connection:
+        with self.unit(alone=op.alone) as connection:
             return drive(connection, op)
 
+    def _connect(self) -> PooledConnection:
+        """A connection that is not the pool's."""
+        return PooledConnection.connect(self._settings.conninfo, **self._kwargs)
+
     @contextmanager
-    def unit(self) -> Iterator[PooledConnection]:
+    def unit(self, *, alone: bool = False) -> Iterator[PooledConnection]:
         """A connection inside one transaction; says so when a lost commit is in doubt."""
         committing = False
         with self._pool.connection() as connection:
             try:
                 with connection.transaction():
-                    for name, value in self._local.items():
-                        connection.execute(_SET_LOCAL, {"name": name, "value": value})
-                    yield connection
+                    try:
+                        if alone:
+                            connection.execute(_READ_COMMITTED)
+                        for name, value in self._local.items():
+                            connection.execute(_SET_LOCAL, {"name": name, "value": value})
+                        yield connection
+                    except BaseException:
+                        _connection.give_locks_back(connection)
+                        raise
                     _connection.refuse_failed(connection)
                     committing = True
-            except BaseException as error:
-                # Closed, not reused: rolled back under pg_textsearch 0.6, a backend never again
-                # hears a cancellation or a time-out.
-                connection.close()
-                if committing and isinstance(error, psycopg.Error) and _retry.is_lost(error):
+            except psycopg.Error as error:
+                if committing and _retry.is_lost(error):
                     raise CommitUnknown from error
                 raise
 
@@ -147,15 +165,16 @@ class AsyncPool:
     """Connections for one event loop, and the operations run on them."""
 
     def __init__(
-        self, settings: ConnectionSettings, *, on_lost: Callable[[], None], **sizes: Any
+        self, settings: ConnectionSettings, *, revive: Callable[[], float], **sizes: Any
     ) -> None:
         self._settings = settings
-        self._on_lost = on_lost
+        self._revive = revive
         self._local = settings.local_settings
+        self._kwargs = settings.kwargs | {"revive": revive}
         self._pool = AsyncConnectionPool(
             settings.conninfo,
             connection_class=AsyncPooledConnection,
-            kwargs=settings.kwargs,
+            kwargs=self._kwargs,
             configure=_connection.aconfigure,
             check=_connection.acheck,
             open=False,
@@ -165,13 +184,11 @@ class AsyncPool:
     async def open(self) -> Self:
         """Open the pool, and reach the server once, so that a wrong DSN shows at once."""
         try:
-            async with await psycopg.AsyncConnection.connect(
-                self._settings.conninfo, **self._settings.kwargs
-            ):
+            async with await self._connect():
                 await self._pool.open(wait=True, timeout=self._pool.timeout)
         except psycopg.Error as error:
             await self._pool.close()
-            raise translate(error) from error
+            raise self._settings.unreachable(error) from error
         return self
 
     async def close(self) -> None:
@@ -181,14 +198,21 @@ class AsyncPool:
     async def run(self, op: Op[T]) -> T:
         """Run an operation in its own transaction, again where that is safe and may help."""
         with span(op.name):
+            began = monotonic()
             try:
                 return await self._attempt(op)
+            except PoolTimeout as error:
+                if await asyncio.to_thread(self._revive) < began:
+                    raise translate(error) from error
+                _retry.note(op, error, attempt=1)
             except psycopg.Error as error:
                 if not _retry.is_retryable(error, op):
                     raise translate(error) from error
                 _retry.note(op, error, attempt=1)
-                if _retry.is_lost(error):
-                    await asyncio.to_thread(self._on_lost)
+                if _retry.is_refused(error):
+                    await self._pool.drain()
+                elif _retry.is_lost(error):
+                    await asyncio.to_thread(self._revive)
                     await self._pool.check()
             try:
                 return await AsyncRetrying(**_retry.policy(op))(self._attempt, op)
@@ -197,30 +221,37 @@ class AsyncPool:
 
     async def _attempt(self, op: Op[T]) -> T:
         if op.autocommit:
-            async with await psycopg.AsyncConnection.connect(
-                self._settings.conninfo, **self._settings.kwargs
-            ) as connection:
+            async with await self._connect() as connection:
                 return await adrive(connection, op)
         if op.read_only and not self._local:
             async with self._pool.connection() as connection:
                 return await adrive(connection, op)
-        async with self.unit() as connection:
+        async with self.unit(alone=op.alone) as connection:
             return await adrive(connection, op)
 
+    async def _connect(self) -> AsyncPooledConnection:
+        """A connection that is not the pool's."""
+        return await AsyncPooledConnection.connect(self._settings.conninfo, **self._kwargs)
+
     @asynccontextmanager
-    async def unit(self) -> AsyncIterator[AsyncPooledConnection]:
+    async def unit(self, *, alone: bool = False) -> AsyncIterator[AsyncPooledConnection]:
         """A connection inside one transaction; says so when a lost commit is in doubt."""
         committing = False
         async with self._pool.connection() as connection:
             try:
                 async with connection.transaction():
-                    for name, value in self._local.items():
-                        await connection.execute(_SET_LOCAL, {"name": name, "value": value})
-                    yield connection
+                    try:
+                        if alone:
+                            await connection.execute(_READ_COMMITTED)
+                        for name, value in self._local.items():
+                            await connection.execute(_SET_LOCAL, {"name": name, "value": value})
+                        yield connection
+                    except BaseException:
+                        await _connection.agive_locks_back(connection)
+                        raise
                     _connection.refuse_failed(connection)
                     committing = True
-            except BaseException as error:
-                await connection.close()
-                if committing and isinstance(error, psycopg.Error) and _retry.is_lost(error):
+            except psycopg.Error as error:
+                if committing and _retry.is_lost(error):
                     raise CommitUnknown from error
                 raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, retry_if_exception, wait_random_exponential
 
 from a2rchi_pg.errors import translate
 
@@ -17,16 +17,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("a2rchi_pg.database")
 
 ATTEMPTS = 5
+CONFLICT_ATTEMPTS = 10  # of many who want the same rows each waits for every other's turn
+CONFLICT_SECONDS = 30.0  # after which a conflict gets no more attempts than anything else
+REFUSED_ATTEMPTS = 2
 _SERIALIZATION, _DEADLOCK, _UNIQUE, _READ_ONLY = "40001", "40P01", "23505", "25006"
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection is of no more use: broken, shut down, or to a demoted primary."""
+    """Whether the connection is of no more use: broken or shut down."""
     if isinstance(error, PoolTimeout):
         return False
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return error.sqlstate.startswith(("08", "57P0")) or error.sqlstate == _READ_ONLY
+    return error.sqlstate.startswith(("08", "57P0"))
+
+
+def is_refused(error: psycopg.Error) -> bool:
+    """Whether the server takes no writes; after a failover, that behind a new connection may."""
+    return error.sqlstate == _READ_ONLY
 
 
 def is_retryable(error: psycopg.Error, op: Op[Any]) -> bool:
@@ -35,7 +43,7 @@ def is_retryable(error: psycopg.Error, op: Op[Any]) -> bool:
         return False
     if error.sqlstate == _UNIQUE:
         return op.retry_conflicts
-    return is_lost(error) or error.sqlstate in {_SERIALIZATION, _DEADLOCK}
+    return is_lost(error) or error.sqlstate in {_SERIALIZATION, _DEADLOCK, _READ_ONLY}
 
 
 def note(op: Op[Any], error: BaseException | None, attempt: int) -> None:
@@ -53,19 +61,34 @@ def note(op: Op[Any], error: BaseException | None, attempt: int) -> None:
     )
 
 
+def _attempts(error: BaseException | None, seconds: float) -> int:
+    """How many attempts there are in all, when one failed after so long."""
+    state = getattr(error, "sqlstate", None)
+    if state == _READ_ONLY:
+        return REFUSED_ATTEMPTS
+    if state in {_SERIALIZATION, _DEADLOCK, _UNIQUE} and seconds < CONFLICT_SECONDS:
+        return CONFLICT_ATTEMPTS
+    return ATTEMPTS
+
+
 def policy(op: Op[Any]) -> dict[str, Any]:
     """Tenacity's arguments: a bounded number of whole transactions, with jittered pauses."""
 
-    def log(state: RetryCallState) -> None:
-        # The first attempt of all was made, and noted, without tenacity.
-        note(op, state.outcome.exception() if state.outcome else None, state.attempt_number + 1)
+    def failure(state: RetryCallState) -> BaseException | None:
+        return state.outcome.exception() if state.outcome else None
+
+    def made(state: RetryCallState) -> int:
+        return state.attempt_number + 1  # the first of all was made, and noted, without tenacity
+
+    def is_enough(state: RetryCallState) -> bool:
+        return made(state) >= _attempts(failure(state), state.seconds_since_start or 0.0)
 
     return {
         "retry": retry_if_exception(
             lambda error: isinstance(error, psycopg.Error) and is_retryable(error, op)
         ),
-        "stop": stop_after_attempt(ATTEMPTS - 1),
+        "stop": is_enough,
         "wait": wait_random_exponential(multiplier=0.05, max=2.0),
-        "before_sleep": log,
+        "before_sleep": lambda state: note(op, failure(state), made(state)),
         "reraise": True,
     }

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
+from a2rchi_pg import _dsn
 from a2rchi_pg._connection import ConnectionSettings
 from a2rchi_pg._op import Steps, fetch, fetch_value, write
 from a2rchi_pg._pool import drive
@@ -97,9 +97,9 @@ def check(settings: ConnectionSettings) -> Steps[None]:
 
 
 def _command(settings: ConnectionSettings) -> str:
-    """What to run; a DSN with a password in it is left to the environment."""
+    """What to run; a DSN with a secret in it is left to the environment."""
     words = [COMMAND]
-    if settings.dsn and "password" not in conninfo_to_dict(settings.dsn):
+    if settings.dsn and not _dsn.has_secret(settings.dsn):
         words += ["--target", shlex.quote(settings.dsn)]
     if settings.schema is not None:
         words += ["--schema", shlex.quote(settings.schema)]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
-from a2rchi_pg import _schema
-from a2rchi_pg._connection import ConnectionSettings
+from a2rchi_pg import _dsn, _schema
+from a2rchi_pg._connection import ConnectionSettings, is_whole, require
 from a2rchi_pg._op import Op, Steps, fetch_tuples, write
-from a2rchi_pg._pool import AsyncPool, SyncPool, adrive, drive
-from a2rchi_pg.errors import InvalidInput, NotInTransaction, NotOpen, translate
+from a2rchi_pg._pool import AsyncPool, SyncPool
+from a2rchi_pg._transaction import Transaction
+from a2rchi_pg.errors import InvalidInput, NotOpen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from os import PathLike
     from types import TracebackType
     from typing import Self
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PoolT = TypeVar("PoolT", SyncPool, AsyncPool)
 
-DSN_VARIABLE = "A2RCHI_PG_DSN"
+DSN_VARIABLE = _dsn.VARIABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,7 @@ class Database:
     Creating one does no I/O. ``with Database(dsn) as database`` opens it for use from threads,
     ``async with`` for native use from an event loop as well; used without either it opens itself
     on first use. Every ``x()`` has an ``ax()``; outside ``async with`` the latter runs in a thread.
+    A forked child opens connections of its own; a transaction under way stays its parent's.
 
     Args:
         dsn: A libpq connection string; None reads ``A2RCHI_PG_DSN``, then libpq's own ``PG*``.
@@ -82,11 +83,15 @@ class Database:
         application_name: str = "a2rchi_pg",
         check_schema: bool = True,
     ) -> None:
-        if not 0 <= min_size <= max_size or max_size < 1:
-            raise InvalidInput(
-                "pool sizes must satisfy 0 <= min_size <= max_size and max_size >= 1; "
-                f"got min_size={min_size}, max_size={max_size}"
-            )
+        _check_dsn_type(dsn=dsn)
+        _check_dsn_type(read_dsn=read_dsn)
+        require(is_whole(max_size, 1), max_size=max_size, accepted="a whole number from 1")
+        require(
+            is_whole(min_size) and min_size <= max_size,
+            min_size=min_size,
+            accepted=f"a whole number from 0 to max_size ({max_size})",
+        )
+        require(isinstance(check_schema, bool), check_schema=check_schema, accepted="True or False")
 
         def settings(dsn: str) -> ConnectionSettings:
             return ConnectionSettings(
@@ -108,6 +113,8 @@ class Database:
         self._apools: list[AsyncPool] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: EmbeddedPostgres | None = None
+        self._revived_at = -inf
+        _databases.add(self)
 
     @classmethod
     def embedded(cls, path: str | PathLike[str], **kwargs: Any) -> Self:
@@ -125,18 +132,14 @@ class Database:
 
         with ExitStack() as stack:
             server = stack.enter_context(EmbeddedPostgres(path))
-            _schema.migrate(server.dsn, schema=kwargs.get("schema"))
             database = cls(server.dsn, **kwargs)
             database._server = server
+            _schema.migrate(server.dsn, schema=kwargs.get("schema"))
             stack.pop_all()
         return database
 
     def __repr__(self) -> str:
-        parts = conninfo_to_dict(self._settings.dsn)
-        shown = " ".join(
-            f"{key}={parts[key]}" for key in ("host", "port", "dbname") if key in parts
-        )
-        return f"<Database {shown or 'from the environment'}>"
+        return f"<Database {_dsn.shown(self._settings.dsn) or 'from the environment'}>"
 
     def open(self) -> Self:
         """Open the pool and check the schema; does nothing where it is open.
@@ -150,7 +153,7 @@ class Database:
                 with ExitStack() as stack:
                     pools = []
                     for settings in self._all_settings():
-                        pools.append(SyncPool(settings, on_lost=self._revive, **self._sizes).open())
+                        pools.append(SyncPool(settings, revive=self._revive, **self._sizes).open())
                         stack.callback(pools[-1].close)
                     if self._check_schema:
                         pools[0].run(_schema.check(self._settings))
@@ -180,7 +183,7 @@ class Database:
                 pools = []
                 for settings in self._all_settings():
                     pools.append(
-                        await AsyncPool(settings, on_lost=self._revive, **self._sizes).open()
+                        await AsyncPool(settings, revive=self._revive, **self._sizes).open()
                     )
                     stack.push_async_callback(pools[-1].close)
                 if self._check_schema:
@@ -243,14 +246,26 @@ class Database:
             return await asyncio.to_thread(self.run, op)
         return await _pick(pools, op).run(op)
 
-    def _revive(self) -> None:
-        """Start the embedded server again if it crashed; nobody else would."""
-        if self._server is not None:
-            self._server.ensure()
+    def _revive(self) -> float:
+        """Start the embedded server again if it crashed; when it last did, by monotonic()."""
+        server = self._server
+        if server is not None and server.ensure():
+            self._revived_at = monotonic()
+        return self._revived_at
+
+    def _start_anew(self) -> None:
+        """In a forked child: open pools of its own when they are needed."""
+        _of_parents.append((self._pools, self._apools, self._loop))
+        self._pools = self._apools = self._loop = None
+        # The former may be held by a thread that only the parent has.
+        self._lock = threading.RLock()
 
     def transaction(self) -> Transaction:
         """Several operations in one transaction: ``with`` or ``async with`` it, then ``run``."""
-        return Transaction(self)
+        return Transaction(
+            open_pool=lambda: self._opened()[0],
+            loop_pool=lambda: self._apools[0] if self._apools else None,
+        )
 
     def health(self) -> Health:
         """Reach the server and say what is there.
@@ -283,86 +298,24 @@ class Database:
             return self._pools  # type: ignore[return-value]  # open() just set it
 
 
-class Transaction:
-    """One transaction for several operations, usable wherever a ``Database`` is.
-
-    It commits when its block ends and rolls back when the block raises; nothing in it is retried.
-    A failed operation leaves it unusable, as PostgreSQL does; caught or not, it is rolled back, and
-    the end of the block says so.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._connection: psycopg.Connection[Any] | None = None
-        self._aconnection: psycopg.AsyncConnection[Any] | None = None
-        self._stack = ExitStack()
-        self._astack = AsyncExitStack()
-
-    def __enter__(self) -> Self:
-        pool = self._database._opened()[0]  # noqa: SLF001 - a transaction is part of its database
-        with _translated():
-            self._connection = self._stack.enter_context(pool.unit())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._connection = None
-        with _translated():
-            self._stack.__exit__(kind, error, tb)
-
-    async def __aenter__(self) -> Self:
-        pools = self._database._apools  # noqa: SLF001 - a transaction is part of its database
-        if pools is None:
-            raise NotOpen("an async transaction needs its database open: async with database")
-        with _translated():
-            self._aconnection = await self._astack.enter_async_context(pools[0].unit())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._aconnection = None
-        with _translated():
-            await self._astack.__aexit__(kind, error, tb)
-
-    def run(self, op: Op[T]) -> T:
-        """Run one operation inside this transaction."""
-        if self._connection is None:
-            raise NotOpen("use run() inside 'with database.transaction()'")
-        _refuse_alone(op)
-        with _translated():
-            return drive(self._connection, op)
-
-    async def arun(self, op: Op[T]) -> T:
-        """Run one operation in this transaction; in a thread where ``with`` opened it."""
-        if self._aconnection is None:
-            return await asyncio.to_thread(self.run, op)
-        _refuse_alone(op)
-        with _translated():
-            return await adrive(self._aconnection, op)
+def _start_all_anew() -> None:
+    for database in list(_databases):
+        database._start_anew()  # noqa: SLF001 - of this very module
 
 
-def _refuse_alone(op: Op[Any]) -> None:
-    if op.alone:
-        raise NotInTransaction(
-            "dropping and rebuilding are transactions of their own and no part of a larger one "
-            f"({op.name}): call it on the Database, outside 'with database.transaction()'"
+_databases: WeakSet[Database] = WeakSet()
+# Kept, because a pool that is deleted waits for threads and locks that only the parent has.
+_of_parents: list[object] = []
+os.register_at_fork(after_in_child=_start_all_anew)
+
+
+def _check_dsn_type(**dsn: object) -> None:
+    ((name, value),) = dsn.items()
+    if not isinstance(value, str | None):
+        raise InvalidInput(
+            f"{name} must be a string or None; got {type(value).__name__} (a folder's path is for "
+            "Database.embedded)"
         )
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.Error as error:
-        raise translate(error) from error
 
 
 def _pick(pools: list[PoolT], op: Op[Any]) -> PoolT:

@@ -169,7 +169,7 @@ def translate(error: psycopg.Error) -> DatabaseError:
     """
     state = error.sqlstate
     if isinstance(error, PoolTimeout):
-        return Unavailable("no connection became free within the pool's timeout")
+        return Unavailable("no connection became free or could be made within the pool's timeout")
     if state is None:
         lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return (Unavailable if lost else DatabaseError)(_first_line(error))
@@ -177,6 +177,8 @@ def translate(error: psycopg.Error) -> DatabaseError:
     message = error.diag.message_primary or _first_line(error)
     if state.startswith(_QUOTES_INPUT):
         message = re.sub(r'".*"', '"…"', message, flags=re.DOTALL)
+    if state == "25006":
+        message += " (a standby, or a server, database or role with default_transaction_read_only)"
     return kind(message, sqlstate=state)
 
 

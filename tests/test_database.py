@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,10 +87,48 @@ async def test_in_an_event_loop_it_is_opened_and_closed_too(dsn: str):
     wait_until(lambda: backends(dsn) == [])
 
 
-@pytest.mark.parametrize("sizes", [{"max_size": 0}, {"min_size": 5, "max_size": 4}])
-def test_impossible_pool_sizes_are_refused(sizes):
-    with pytest.raises(InvalidInput, match="min_size"):
-        Database("", **sizes)
+@pytest.mark.parametrize(
+    ("argument", "wrong"),
+    [
+        ("dsn", 5),
+        ("dsn", Path("data/pg")),
+        ("read_dsn", b"host=x"),
+        ("min_size", "1"),
+        ("min_size", -1),
+        ("min_size", 11),
+        ("max_size", 0),
+        ("max_size", None),
+        ("max_size", 2.0),
+        ("timeout", None),
+        ("timeout", 0),
+        ("timeout", -1.5),
+        ("timeout", float("nan")),
+        ("timeout", float("inf")),
+        ("timeout", "30"),
+        ("schema", ""),
+        ("schema", 5),
+        ("schema", "a\0b"),
+        ("schema", "ä" * 32),
+        ("schema", "\ud800"),
+        ("prepare_threshold", -1),
+        ("prepare_threshold", True),
+        ("pooler", "false"),
+        ("application_name", None),
+        ("application_name", "a\0b"),
+        ("check_schema", 1),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name(argument: str, wrong: object):
+    arguments: dict[str, object] = {"dsn": "", argument: wrong}
+    with pytest.raises(InvalidInput, match=rf"^{argument} must be .*; got "):
+        Database(**arguments)  # type: ignore[arg-type]  # which is the point
+
+
+def test_an_embedded_server_is_not_prepared_for_wrong_arguments(server_path):
+    with pytest.raises(InvalidInput, match="max_size"):
+        Database.embedded(server_path, max_size=0, schema="rag")
+    with EmbeddedPostgres(server_path) as server:
+        assert admin(server.dsn, "SELECT nspname FROM pg_namespace WHERE nspname = 'rag'") == []
 
 
 # Where it is
@@ -172,6 +211,17 @@ def test_else_libpq_reads_its_own_variables(dsn: str, monkeypatch):
 def test_options_of_the_dsn_are_kept(dsn: str):
     with Database(make_conninfo(dsn, options="-c work_mem=5MB")) as database:
         assert database.run(value("SHOW work_mem")) == "5MB"
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_text_travels_as_utf_8_whatever_others_say(dsn: str, encoding: str):
+    name = conninfo_to_dict(dsn)["dbname"]
+    admin(dsn, f"ALTER DATABASE {name} SET client_encoding = {encoding}")
+    odd = make_conninfo(dsn, client_encoding=encoding, options=f"-c client_encoding={encoding}")
+    async with Database(odd) as database:
+        for run in (database.run, database.arun):
+            text = run(value("SELECT upper(%(text)s)", text="na€ve"))
+            assert (text if isinstance(text, str) else await text) == "NA€VE"
 
 
 # The pool

@@ -7,11 +7,19 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import pytest_asyncio
 
 from a2rchi_pg import Collections, CollectionSpec, PostgresVectorStore
 from a2rchi_pg._op import execute, write
 from a2rchi_pg.database import Database
-from a2rchi_pg.errors import CommitUnknown, Conflict, DatabaseError, InvalidValue, NotOpen
+from a2rchi_pg.errors import (
+    CommitUnknown,
+    Conflict,
+    DatabaseError,
+    InvalidValue,
+    NotOpen,
+    SchemaOutOfDate,
+)
 from tests.database_support import Letters, admin, backends, commands, terminate, value
 from tests.wire import wire
 
@@ -225,3 +233,62 @@ async def test_a_cancelled_one_rolls_back(table: str):
             await asyncio.wait_for(task, 10)
         assert await database.arun(value(COUNT)) == 0
     assert backends(table) == []
+
+
+# What a rolled back one leaves behind
+
+
+@pytest_asyncio.fixture(params=["threads", "event loop"])
+async def single(table: str, request: pytest.FixtureRequest):
+    """A database with one connection, opened in either way, and a collection in it."""
+    with Database(table) as database:
+        Collections(database).create(CollectionSpec(name="notes"), 26)
+    database = Database(table, max_size=1)
+    if request.param == "event loop":
+        async with database:
+            yield database
+    else:
+        with database:
+            yield database
+
+
+async def test_a_connection_survives_a_rollback_and_hears_a_time_out(single: Database, caplog):
+    before = await single.arun(value("SELECT pg_backend_pid()"))
+    with pytest.raises(LookupError):
+        if single._apools is None:
+            with single.transaction() as transaction:
+                notes = PostgresVectorStore(Letters(), database=transaction, collection="notes")
+                notes.add_texts(["a red fox"])
+                raise LookupError
+        async with single.transaction() as transaction:
+            notes = PostgresVectorStore(Letters(), database=transaction, collection="notes")
+            await notes.aadd_texts(["a red fox"])
+            raise LookupError
+    with pytest.raises(DatabaseError) as caught:
+        await single.arun(commands("SET LOCAL statement_timeout = '50ms'", "SELECT pg_sleep(3)"))
+    assert caught.value.sqlstate == "57014"
+    assert await single.arun(value("SELECT pg_backend_pid()")) == before
+    notes = PostgresVectorStore(Letters(), database=single, collection="notes")
+    await notes.aadd_texts(["a blue fox"])
+    assert [d.page_content for d, _ in await notes.abm25_search("fox")] == ["a blue fox"]
+    assert caplog.records == []
+
+
+async def test_an_ordinary_error_is_no_reason_to_warn(single: Database, empty_dsn: str, caplog):
+    @write
+    def change_its_mind():
+        yield from execute("INSERT INTO t VALUES (1)")
+        raise LookupError
+
+    for op, error in (
+        (commands("SELECT 1 / 0"), InvalidValue),
+        (value("SELECT 1 / 0"), InvalidValue),
+        (change_its_mind(), LookupError),
+    ):
+        with pytest.raises(error):
+            await single.arun(op)
+    with pytest.raises(SchemaOutOfDate):
+        Database(empty_dsn).open()
+    with pytest.raises(SchemaOutOfDate):
+        await Database(empty_dsn).aopen()
+    assert caplog.records == []

@@ -12,6 +12,9 @@
     ├── NotOpen                    the database was closed
     ├── NotFound                   a command names something that does not exist
     ├── PermissionDenied           the caller may not do this
+    ├── ConfigError                configuration that can't be used; every field at once (ValueError)
+    ├── ConfigConflict             the configuration was changed by someone else meanwhile
+    ├── DecryptionError            a stored key can't be opened: it has to be entered again
     ├── CollectionMismatch         a collection exists with other settings (ValueError)
     ├── DimensionMismatch          a vector of the wrong length (ValueError)
     ├── InvalidInput               an argument that can't be stored or searched (ValueError)
@@ -32,7 +35,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class A2rchiError(Exception):
@@ -94,6 +97,39 @@ class NotFound(A2rchiError):
 
 class PermissionDenied(A2rchiError):
     """The caller may not do this."""
+
+
+class ConfigError(A2rchiError, ValueError):
+    """Configuration that can't be used; nothing was written.
+
+    Attributes:
+        fields: What is wrong, by field; every failing field is named.
+    """
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {problem}" for name, problem in fields.items()))
+        self.fields = dict(fields)
+
+
+class ConfigConflict(A2rchiError):
+    """The configuration has another revision than the one a change was made for.
+
+    Attributes:
+        expected: The revision the change was made for.
+        current: The one there is.
+    """
+
+    def __init__(self, *, expected: int, current: int) -> None:
+        super().__init__(
+            f"the configuration is at revision {current}, the change was made for {expected}: "
+            "read it again, and decide again"
+        )
+        self.expected = expected
+        self.current = current
+
+
+class DecryptionError(A2rchiError):
+    """A stored key can't be opened: the key ring lacks its key, or it is not what was stored."""
 
 
 class CollectionMismatch(A2rchiError, ValueError):

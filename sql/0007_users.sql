@@ -46,9 +46,6 @@ COMMENT ON COLUMN user_api_keys.key_id IS
 COMMENT ON COLUMN user_api_keys.last_four IS
     'The key''s last characters, for people to tell it by; NULL until it was first decrypted here.';
 
--- What rotation looks for: what is on another key than the newest.
-CREATE INDEX user_api_keys_key ON user_api_keys (key_id, user_id, provider);
-
 -- Without a foreign key: who had which rights has to outlive the person's own data.
 CREATE TABLE user_role_changes (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -62,5 +59,63 @@ CREATE TABLE user_role_changes (
 COMMENT ON TABLE user_role_changes IS 'Audit: every change of a person''s role.';
 COMMENT ON COLUMN user_role_changes.changed_by IS 'A user''s id; NULL is the deployment itself.';
 CREATE INDEX user_role_changes_user ON user_role_changes (user_id, changed_at DESC);
+
+-- Hands everything of one user to another, and that user is gone. The catalog knows which tables
+-- those are: each that has a foreign key to users, whatever file made it. Where a unique key lets
+-- only one row stay, the new user's own does.
+CREATE FUNCTION move_user(old_id text, new_id text) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    reference record;
+    rival text;
+BEGIN
+    -- Whoever is writing for either is waited for, and whoever comes later finds the old one gone.
+    -- In one order, so that two moves never wait for one another.
+    PERFORM FROM users WHERE id IN (old_id, new_id) ORDER BY id FOR UPDATE;
+    FOR reference IN
+        SELECT c.conrelid, c.conrelid::regclass AS tab, a.attnum, quote_ident(a.attname) AS col
+        FROM pg_constraint c
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+        WHERE c.confrelid = own_relation('users') AND c.contype = 'f' AND cardinality(c.conkey) = 1
+            AND c.conparentid = 0
+        ORDER BY c.conrelid::regclass::text, a.attname
+    LOOP
+        FOR rival IN
+            SELECT coalesce(string_agg(
+                format('mine.%1$I = theirs.%1$I', k.attname), ' AND ')
+                FILTER (WHERE k.attnum <> reference.attnum), 'true')
+            FROM pg_index i
+            JOIN pg_attribute k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
+            WHERE i.indrelid = reference.conrelid AND i.indisunique
+                AND i.indpred IS NULL AND i.indexprs IS NULL
+                AND reference.attnum = ANY (i.indkey)
+            GROUP BY i.indexrelid
+        LOOP
+            EXECUTE format('DELETE FROM %s AS mine USING %1$s AS theirs
+                WHERE mine.%2$s = $1 AND theirs.%2$s = $2 AND %3$s',
+                reference.tab, reference.col, rival) USING old_id, new_id;
+        END LOOP;
+        EXECUTE format('UPDATE %s SET %2$s = $2 WHERE %2$s = $1', reference.tab, reference.col)
+            USING old_id, new_id;
+    END LOOP;
+    -- Conversations of a browser that nobody had logged in from.
+    IF EXISTS (SELECT FROM pg_attribute
+            WHERE attrelid = own_relation('conversation_metadata') AND attname = 'client_id') THEN
+        UPDATE conversation_metadata SET user_id = new_id
+        WHERE client_id = old_id AND user_id IS NULL;
+    END IF;
+    UPDATE users AS kept
+    SET preferences = gone.preferences || kept.preferences,
+        display_name = coalesce(kept.display_name, gone.display_name),
+        email = coalesce(kept.email, gone.email),
+        created_at = least(kept.created_at, gone.created_at),
+        updated_at = now()
+    FROM users AS gone WHERE kept.id = new_id AND gone.id = old_id;
+    DELETE FROM users WHERE id = old_id;
+END
+$$;
+COMMENT ON FUNCTION move_user(text, text) IS
+    'Hands everything of one user to another; what both have, the other keeps their own of.';
 
 INSERT INTO schema_migrations (number, name) VALUES (7, '0007_users.sql');

@@ -8,25 +8,36 @@
 """
 
 from a2rchi_pg._administration import Collections
+from a2rchi_pg._api_keys import ApiKey
 from a2rchi_pg._explain import Explanation
 from a2rchi_pg._fusion import FusionName
 from a2rchi_pg._hybrid import HybridHit
 from a2rchi_pg._inspection import MetadataField
+from a2rchi_pg._layers import Explained
 from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
 from a2rchi_pg._op import Op, Runner
 from a2rchi_pg._options import Filter
+from a2rchi_pg._people import RoleChange, User
 from a2rchi_pg._reembedding import ReembedProgress
+from a2rchi_pg._revisions import FieldChange, Revision
+from a2rchi_pg._rights import SYSTEM
+from a2rchi_pg._rotation import KeyUse, Rotation
+from a2rchi_pg._settings import CLEAR, DynamicConfig, StaticConfig
 from a2rchi_pg._transaction import Transaction
 from a2rchi_pg._tuning import Trial, Tuning
 from a2rchi_pg.collections import Collection, CollectionSpec, Element, FieldType, IndexKind, Metric
+from a2rchi_pg.config import ConfigRepository
 from a2rchi_pg.database import Database, Health
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import (
     A2rchiError,
     CollectionMismatch,
     CommitUnknown,
+    ConfigConflict,
+    ConfigError,
     Conflict,
     DatabaseError,
+    DecryptionError,
     DimensionMismatch,
     EmbeddedError,
     FilterError,
@@ -42,25 +53,39 @@ from a2rchi_pg.errors import (
     SchemaOutOfDate,
     Unavailable,
 )
+from a2rchi_pg.key_resolver import KeyResolver, ResolvedKey
+from a2rchi_pg.keyring import ExternalKey, KeyRing, LocalKey
 from a2rchi_pg.retriever import PostgresRetriever
+from a2rchi_pg.users import UserRepository
 from a2rchi_pg.vectorstore import PostgresVectorStore
 
 __all__ = [
+    "CLEAR",
+    "SYSTEM",
     "A2rchiError",
+    "ApiKey",
     "Collection",
     "CollectionMismatch",
     "CollectionSpec",
     "CollectionStats",
     "Collections",
     "CommitUnknown",
+    "ConfigConflict",
+    "ConfigError",
+    "ConfigRepository",
     "Conflict",
     "Database",
     "DatabaseError",
+    "DecryptionError",
     "DimensionMismatch",
+    "DynamicConfig",
     "Element",
     "EmbeddedError",
     "EmbeddedPostgres",
+    "Explained",
     "Explanation",
+    "ExternalKey",
+    "FieldChange",
     "FieldType",
     "Filter",
     "FilterError",
@@ -72,6 +97,10 @@ __all__ = [
     "IndexStats",
     "InvalidInput",
     "InvalidValue",
+    "KeyResolver",
+    "KeyRing",
+    "KeyUse",
+    "LocalKey",
     "MetadataField",
     "Metric",
     "MigrationError",
@@ -85,12 +114,19 @@ __all__ = [
     "PostgresRetriever",
     "PostgresVectorStore",
     "ReembedProgress",
+    "ResolvedKey",
+    "Revision",
+    "RoleChange",
+    "Rotation",
     "Runner",
     "SchemaOutOfDate",
+    "StaticConfig",
     "Transaction",
     "Trial",
     "Tuning",
     "Unavailable",
+    "User",
+    "UserRepository",
     "__version__",
 ]
 

@@ -12,7 +12,7 @@
     ├── NotOpen                    the database was closed
     ├── NotFound                   a command names something that does not exist
     ├── PermissionDenied           the caller may not do this
-    ├── ConfigError                configuration that can't be used; every field at once (ValueError)
+    ├── ConfigError                configuration that can't be used, field by field (ValueError)
     ├── ConfigConflict             the configuration was changed by someone else meanwhile
     ├── DecryptionError            a stored key can't be opened: it has to be entered again
     ├── CollectionMismatch         a collection exists with other settings (ValueError)

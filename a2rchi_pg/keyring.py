@@ -4,7 +4,7 @@ Each secret is encrypted with AES-256-GCM under a data key of its own, and that 
 ring. Whom and what it is for is authenticated with it: copied into another person's row, or another
 provider's, it can't be opened. A secret looks like this::
 
-    version (1 byte) | length and id of the ring's key | length and wrapped data key | nonce | sealed
+    version (1 byte) | length, id of the ring's key | length, wrapped data key | nonce | sealed
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _MIN_CHARACTERS = 32
 _MIN_DISTINCT = 10
-_EXAMPLES = re.compile("change.?me|change.?this|example|password|passphrase|secret|your.?key", re.I)
+_EXAMPLES = re.compile(
+    "change.?me|change.?this|example|password|passphrase|secret|your.?key", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

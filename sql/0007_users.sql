@@ -118,4 +118,42 @@ $$;
 COMMENT ON FUNCTION move_user(text, text) IS
     'Hands everything of one user to another; what both have, the other keeps their own of.';
 
+-- What there is about a person: their row, whatever refers to it, and whatever goes when that does.
+CREATE FUNCTION export_user(wanted text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    part record;
+    found jsonb;
+    result jsonb := '{}';
+BEGIN
+    FOR part IN
+        WITH RECURSIVE owned AS (
+            SELECT own_relation('users')::oid AS rel, 'id = $1' AS condition,
+                   ARRAY[own_relation('users')::oid] AS path
+            UNION ALL
+            SELECT c.conrelid, format('%I IN (SELECT %I FROM %s WHERE %s)', mine.attname,
+                       theirs.attname, owned.rel::regclass, owned.condition),
+                   path || c.conrelid
+            FROM owned
+            JOIN pg_constraint c ON c.confrelid = owned.rel AND c.contype = 'f'
+                AND cardinality(c.conkey) = 1 AND c.conparentid = 0 AND c.conrelid <> ALL (path)
+                AND (c.confdeltype = 'c' OR c.confrelid = own_relation('users'))
+            JOIN pg_attribute mine ON mine.attrelid = c.conrelid AND mine.attnum = c.conkey[1]
+            JOIN pg_attribute theirs ON theirs.attrelid = owned.rel AND theirs.attnum = c.confkey[1]
+        )
+        SELECT rel, relname AS name, string_agg(condition, ' OR ') AS condition
+        FROM owned JOIN pg_class ON pg_class.oid = rel GROUP BY rel, relname
+    LOOP
+        EXECUTE format('SELECT jsonb_agg(to_jsonb(t) - ''ciphertext'') FROM %s AS t WHERE %s',
+            part.rel::regclass, part.condition) INTO found USING wanted;
+        result := result || jsonb_build_object(part.name, coalesce(found, '[]'));
+    END LOOP;
+    SELECT jsonb_agg(to_jsonb(r)) INTO found FROM user_role_changes r WHERE r.user_id = wanted;
+    RETURN result || jsonb_build_object('user_role_changes', coalesce(found, '[]'));
+END
+$$;
+COMMENT ON FUNCTION export_user(text) IS
+    'All rows about a person, by table; encrypted keys are left out, when they were set is not.';
+
 INSERT INTO schema_migrations (number, name) VALUES (7, '0007_users.sql');

@@ -1,0 +1,312 @@
+"""Users: who they are, what they prefer, what they may do, and how two become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from psycopg.types.json import Jsonb
+
+from a2rchi_pg._content import MAX_ID_BYTES, clean_text
+from a2rchi_pg._layers import Layers, read_layers
+from a2rchi_pg._op import Steps, execute, fetch, fetch_one, fetch_tuples, fetch_value, read, write
+from a2rchi_pg._rights import Actor, actor_id, check_admin
+from a2rchi_pg._settings import DynamicConfig, patched
+from a2rchi_pg.errors import InvalidInput, NotFound, PermissionDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from a2rchi_pg.keyring import Sealed
+
+AuthProvider: TypeAlias = Literal["anonymous", "basic", "sso"]
+Role: TypeAlias = Literal["user", "admin"]
+
+ANONYMOUS_PREFIX = "anon_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person, known to the host or anonymous.
+
+    Attributes:
+        id: The host's own id, or ``anon_…``.
+        preferences: What this person set; a key that is absent follows the configuration.
+    """
+
+    id: str
+    display_name: str | None
+    email: str | None
+    auth_provider: AuthProvider
+    role: Role
+    preferences: Mapping[str, Any] = field(hash=False)
+    login_count: int
+    last_login_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this person may change the configuration."""
+        return self.role == "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleChange:
+    """A change of somebody's role; ``changed_by`` is None where the deployment itself did it."""
+
+    user_id: str
+    old_role: Role
+    new_role: Role
+    changed_by: str | None
+    changed_at: datetime
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a host knows of a person; None is what it doesn't know, and changes nothing."""
+
+    auth_provider: AuthProvider | None = None
+    display_name: str | None = None
+    email: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.auth_provider is not None and self.auth_provider not in get_args(AuthProvider):
+            raise InvalidInput(
+                f"auth_provider must be one of {', '.join(get_args(AuthProvider))}; "
+                f"got {self.auth_provider!r}"
+            )
+        for name in ("display_name", "email"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, clean_text(value))
+
+
+def user_id_of(value: object) -> str:
+    """A user's id.
+
+    Raises:
+        InvalidInput: If it is no string that can be one.
+    """
+    if not isinstance(value, str) or not value or clean_text(value) != value:
+        raise InvalidInput(f"a user's id must be a non-empty string without NUL, got {value!r}")
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise InvalidInput(f"a user's id may have {MAX_ID_BYTES} bytes at most")
+    return value
+
+
+def new_anonymous_id() -> str:
+    """An id that nobody can guess."""
+    return ANONYMOUS_PREFIX + token_hex(16)
+
+
+@read
+def get_user(user_id: str) -> Steps[User | None]:
+    """The user of that id, or None."""
+    query = "SELECT * FROM users WHERE id = %(user_id)s"
+    return (yield from fetch_one(query, User, user_id=user_id))
+
+
+@write
+def get_or_create(user_id: str, profile: Profile) -> Steps[User]:
+    """The user, made or brought up to date with what is known; one statement unless in a race.
+
+    A person who has logged in once never becomes anonymous again.
+    """
+    query = """
+        WITH changed AS (
+            INSERT INTO users AS u (id, auth_provider, display_name, email)
+            VALUES (%(user_id)s, coalesce(%(auth_provider)s, 'anonymous'),
+                    %(display_name)s::text, %(email)s::text)
+            ON CONFLICT (id) DO UPDATE
+            SET auth_provider = CASE WHEN excluded.auth_provider = 'anonymous'
+                    THEN u.auth_provider ELSE excluded.auth_provider END,
+                display_name = coalesce(excluded.display_name, u.display_name),
+                email = coalesce(excluded.email, u.email),
+                updated_at = now()
+            WHERE (excluded.auth_provider <> 'anonymous'
+                   AND excluded.auth_provider <> u.auth_provider)
+                OR excluded.display_name IS DISTINCT FROM
+                   CASE WHEN excluded.display_name IS NOT NULL THEN u.display_name END
+                OR excluded.email IS DISTINCT FROM
+                   CASE WHEN excluded.email IS NOT NULL THEN u.email END
+            RETURNING *
+        )
+        SELECT * FROM changed
+        UNION ALL
+        SELECT * FROM users WHERE id = %(user_id)s AND NOT EXISTS (SELECT FROM changed)
+    """
+    given = {f.name: getattr(profile, f.name) for f in fields(profile)}
+    while True:
+        found = yield from fetch_one(query, User, user_id=user_id, **given)
+        if found is not None:
+            return found  # or else another session made it just now, and the next look sees it
+
+
+@read
+def list_users(
+    auth_provider: str | None, role: str | None, limit: int, after: tuple[datetime, str] | None
+) -> Steps[list[User]]:
+    """Users, newest first, after the one that the last page ended with."""
+    query = """
+        SELECT * FROM users
+        WHERE (%(auth_provider)s::text IS NULL OR auth_provider = %(auth_provider)s)
+            AND (%(role)s::text IS NULL OR role = %(role)s)
+            AND (%(created)s::timestamptz IS NULL OR (created_at, id) < (%(created)s, %(last)s))
+        ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+    """
+    created, last = after or (None, None)
+    given = {"auth_provider": auth_provider, "role": role, "created": created, "last": last}
+    return (yield from fetch(query, User, limit=limit, **given))
+
+
+@write
+def update_profile(user_id: str, changes: Mapping[str, str | None]) -> Steps[User]:
+    """Set some of display_name and email; None empties one."""
+    query = """
+        UPDATE users
+        SET display_name = CASE WHEN %(sets)s @> '{display_name}' THEN %(display_name)s::text
+                           ELSE display_name END,
+            email = CASE WHEN %(sets)s @> '{email}' THEN %(email)s::text ELSE email END,
+            updated_at = now()
+        WHERE id = %(user_id)s RETURNING *
+    """
+    given = {"display_name": None, "email": None, **changes, "sets": list(changes)}
+    return _found((yield from fetch_one(query, User, user_id=user_id, **given)), user_id)
+
+
+@write
+def update_preferences(
+    model: type[DynamicConfig], user_id: str, patch: Mapping[str, Any]
+) -> Steps[User]:
+    """Patch a user's preferences; two patches at once are applied one after the other."""
+    lock = "SELECT preferences FROM users WHERE id = %(user_id)s FOR UPDATE"
+    before = yield from fetch_value(lock, user_id=user_id)
+    if before is None:
+        raise _missing(user_id)
+    after = patched(model, before, patch, below={}, only=model.personal)
+    layers, _ = yield from read_layers(Layers())
+    layers.check_available({key: after[key] for key in patch if key in after})
+    query = """
+        UPDATE users SET preferences = %(after)s, updated_at = now()
+        WHERE id = %(user_id)s RETURNING *
+    """
+    return _found((yield from fetch_one(query, User, user_id=user_id, after=Jsonb(after))), user_id)
+
+
+@write
+def record_login(user_id: str) -> Steps[User]:
+    """Note that a user logged in."""
+    query = """
+        UPDATE users SET last_login_at = now(), login_count = login_count + 1
+        WHERE id = %(user_id)s RETURNING *
+    """
+    return _found((yield from fetch_one(query, User, user_id=user_id)), user_id)
+
+
+@write
+def set_role(user_id: str, role: str, actor: Actor, note: str | None) -> Steps[User]:
+    """Change a role and note who did; the same role again is no change."""
+    yield from check_admin(actor)
+    query = """
+        WITH old AS (SELECT id, role FROM users WHERE id = %(user_id)s FOR UPDATE),
+        noted AS (
+            INSERT INTO user_role_changes (user_id, old_role, new_role, changed_by, note)
+            SELECT id, role, %(role)s, %(actor)s, %(note)s FROM old WHERE role <> %(role)s
+        )
+        UPDATE users SET role = %(role)s,
+            updated_at = CASE WHEN old.role <> %(role)s THEN now() ELSE updated_at END
+        FROM old WHERE users.id = old.id RETURNING users.*
+    """
+    given = {"role": role, "actor": actor_id(actor), "note": note}
+    return _found((yield from fetch_one(query, User, user_id=user_id, **given)), user_id)
+
+
+@read
+def role_changes(user_id: str | None, limit: int) -> Steps[list[RoleChange]]:
+    """Changes of roles, newest first."""
+    query = """
+        SELECT user_id, old_role, new_role, changed_by, changed_at, note FROM user_role_changes
+        WHERE %(user_id)s::text IS NULL OR user_id = %(user_id)s
+        ORDER BY id DESC LIMIT %(limit)s
+    """
+    return (yield from fetch(query, RoleChange, user_id=user_id, limit=limit))
+
+
+@write
+def delete_user(user_id: str) -> Steps[bool]:
+    """Delete a user with all that refers to them; False where there was none."""
+    query = "DELETE FROM users WHERE id = %(user_id)s RETURNING true"
+    return bool((yield from fetch_value(query, user_id=user_id)))
+
+
+@read
+def export_user(user_id: str) -> Steps[dict[str, Any]]:
+    """Every row about a user, by table."""
+    found = yield from fetch_value("SELECT export_user(%(user_id)s)", user_id=user_id)
+    if not found["users"]:
+        raise _missing(user_id)
+    return dict(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebound:
+    """An anonymous user's key, encrypted anew for the one who takes it over."""
+
+    provider: str
+    was: bytes
+    sealed: Sealed
+
+
+@write
+def link(
+    anonymous: str, authenticated: str, profile: Profile, rebound: Sequence[Rebound]
+) -> Steps[User | None]:
+    """Make two users one; None where the keys have changed since they were encrypted anew."""
+    yield from get_or_create(authenticated, profile)
+    rows = yield from fetch_tuples(
+        """
+        SELECT id, auth_provider FROM users WHERE id = ANY (%(ids)s) ORDER BY id FOR UPDATE
+        """,
+        ids=[anonymous, authenticated],
+    )
+    if dict(rows).get(anonymous, "anonymous") != "anonymous":
+        raise PermissionDenied(
+            f"user {anonymous!r} has logged in as themselves: only an anonymous one can be linked"
+        )
+    stored = yield from fetch_tuples(
+        """
+        SELECT provider, ciphertext FROM user_api_keys WHERE user_id = %(id)s FOR UPDATE
+        """,
+        id=anonymous,
+    )
+    if not {(p, bytes(c)) for p, c in stored} <= {(each.provider, each.was) for each in rebound}:
+        return None
+    for each in rebound:
+        yield from execute(
+            """
+            UPDATE user_api_keys
+            SET ciphertext = %(ciphertext)s, format = %(format)s, key_id = %(key_id)s
+            WHERE user_id = %(id)s AND provider = %(provider)s
+            """,
+            id=anonymous,
+            provider=each.provider,
+            ciphertext=each.sealed.ciphertext,
+            format=each.sealed.format,
+            key_id=each.sealed.key_id,
+        )
+    yield from execute("SELECT move_user(%(old)s, %(new)s)", old=anonymous, new=authenticated)
+    return (yield from get_user(authenticated))
+
+
+def _missing(user_id: str) -> NotFound:
+    return NotFound(f"there is no user {user_id!r}")
+
+
+def _found(user: User | None, user_id: str) -> User:
+    if user is None:
+        raise _missing(user_id)
+    return user

@@ -129,7 +129,7 @@ DECLARE
 BEGIN
     FOR part IN
         WITH RECURSIVE owned AS (
-            SELECT own_relation('users')::oid AS rel, 'id = $1' AS condition,
+            SELECT own_relation('users')::oid AS rel, 'id = $1' COLLATE "C" AS condition,
                    ARRAY[own_relation('users')::oid] AS path
             UNION ALL
             SELECT c.conrelid, format('%I IN (SELECT %I FROM %s WHERE %s)', mine.attname,

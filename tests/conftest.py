@@ -1,3 +1,3 @@
 """Fixtures live by topic in tests/plugins."""
 
-pytest_plugins = ["tests.plugins.servers", "tests.plugins.stores"]
+pytest_plugins = ["tests.plugins.servers", "tests.plugins.stores", "tests.plugins.people"]

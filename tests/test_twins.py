@@ -9,14 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2rchi_pg import Collections, Database, PostgresVectorStore, Transaction
+from a2rchi_pg import (
+    Collections,
+    ConfigRepository,
+    Database,
+    KeyResolver,
+    PostgresVectorStore,
+    Transaction,
+    UserRepository,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.plugins.stores import WordModel
 
-CLASSES = (PostgresVectorStore, Collections, Database, Transaction)
+CLASSES = (
+    PostgresVectorStore,
+    Collections,
+    UserRepository,
+    ConfigRepository,
+    KeyResolver,
+    Database,
+    Transaction,
+)
 # What does no I/O itself, or only before there is a loop to block.
 ALONE = {
     (PostgresVectorStore, "as_retriever"),

@@ -47,7 +47,9 @@ def tables(fresh: Database) -> Iterator[None]:
 def referring(database: Database, user_id: str) -> int:
     """How many rows of any table refer to a user."""
     return sum(
-        database.run(rows(f"SELECT count(*) FROM {table} WHERE {column} = %(id)s", id=user_id))[0][0]
+        database.run(rows(f"SELECT count(*) FROM {table} WHERE {column} = %(id)s", id=user_id))[0][
+            0
+        ]
         for table, column in database.run(rows(REFERENCES))
     )
 

@@ -71,7 +71,9 @@ def test_u4_zero_none_and_absent_are_three_things(users: UserRepository):
     assert after == users.get("ann")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_preferences_are_what_the_patches_make_of_them(users: UserRepository, data: st.DataObject):
     values = {

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 _SECTIONS = {"services", "data_manager", "global", "archi", "a2rchi"}
 _METRICS = {"ip": "inner_product", "euclidean": "l2"}
 _SECRET_KEY = re.compile(
-    r"(^|[_-])(password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key"
-    r"|credential)s?$",
+    r"(^|[_-])(password|passwd|pwd|passphrase|secret|token|credential"
+    r"|(api|private|access|secret|signing|encryption)[_-]?key)s?$",
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bsk-\w{16}|\bgh[pousr]_\w{20}|://[^/\s:@]*:(?!\$)[^/\s@]+@"
 )
-_REFERENCE = re.compile(r"\$\{?\w+\}?|(env|file|secret|vault):\S+")
+# A reference; or a token of a language model, as in "pad_token: <pad>".
+_REFERENCE = re.compile(r"\$\{?\w+\}?|(env|file|secret|vault):\S+|<[^<>]*>|\[[^]]*\]")
 
 
 def read_static_config(source: str | PathLike[str] | Mapping[str, Any]) -> StaticConfig:

@@ -68,7 +68,7 @@ class _Row:
 
 
 @read
-def read_layers(known: Layers, user: str | None = None) -> Steps[tuple[Layers, dict[str, Any]]]:
+def read_layers(have: Layers, user: str | None = None) -> Steps[tuple[Layers, dict[str, Any]]]:
     """Both configurations and a user's preferences; what is known already is not sent again."""
     query = """
         SELECT coalesce(s.revision, 0) AS static_revision,
@@ -83,18 +83,18 @@ def read_layers(known: Layers, user: str | None = None) -> Steps[tuple[Layers, d
         LEFT JOIN (SELECT revision, settings FROM dynamic_config
                    ORDER BY revision DESC LIMIT 1) AS d ON true
     """
-    params = {"static": known.static_revision, "dynamic": known.dynamic_revision, "user": user}
+    params = {"static": have.static_revision, "dynamic": have.dynamic_revision, "user": user}
     statement = Statement(query=query, params=params, row_factory=class_row(_Row))
     (row,) = yield statement
-    return _merged(known, row), row.preferences
+    return _merged(have, row), row.preferences
 
 
-def _merged(known: Layers, row: _Row) -> Layers:
-    static, dynamic = known.static, known.dynamic
-    if row.static_revision != known.static_revision:
+def _merged(have: Layers, row: _Row) -> Layers:
+    static, dynamic = have.static, have.dynamic
+    if row.static_revision != have.static_revision:
         given = row.static_settings
         static = None if given is None else _stored_static(given)
-    if row.dynamic_revision != known.dynamic_revision:
+    if row.dynamic_revision != have.dynamic_revision:
         dynamic = row.dynamic_settings or {}
     return Layers(
         static_revision=row.static_revision,

@@ -168,9 +168,10 @@ def update_profile(user_id: str, changes: Mapping[str, str | None]) -> Steps[Use
     """Set some of display_name and email; None empties one."""
     query = """
         UPDATE users
-        SET display_name = CASE WHEN 'display_name' = ANY (%(sets)s::text[]) THEN %(display_name)s::text
-                           ELSE display_name END,
-            email = CASE WHEN 'email' = ANY (%(sets)s::text[]) THEN %(email)s::text ELSE email END,
+        SET display_name = CASE WHEN 'display_name' = ANY (%(sets)s::text[])
+                           THEN %(display_name)s::text ELSE display_name END,
+            email = CASE WHEN 'email' = ANY (%(sets)s::text[])
+                    THEN %(email)s::text ELSE email END,
             updated_at = now()
         WHERE id = %(user_id)s RETURNING *
     """

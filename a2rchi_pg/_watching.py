@@ -96,10 +96,11 @@ class _Ears:
             return
         try:
             if self._connection is None:
-                self._connection = self._stack.enter_context(
+                connection = self._stack.enter_context(
                     psycopg.connect(self._settings.conninfo, **self._settings.kwargs)
                 )
-                self._connection.execute(LISTEN)
+                connection.execute(LISTEN)
+                self._connection = connection
                 return
             for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                 pass
@@ -125,12 +126,13 @@ class _AsyncEars:
             return
         try:
             if self._connection is None:
-                self._connection = await self._stack.enter_async_context(
+                connection = await self._stack.enter_async_context(
                     await psycopg.AsyncConnection.connect(
                         self._settings.conninfo, **self._settings.kwargs
                     )
                 )
-                await self._connection.execute(LISTEN)
+                await connection.execute(LISTEN)
+                self._connection = connection
                 return
             async for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                 pass

@@ -123,9 +123,13 @@ class LocalKey:
         info = f"a2rchi_pg {use}".encode()
         return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(self._material)
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Eight hexadecimal digits that say nothing about the key."""
+        return self._id
+
+    @cached_property
+    def _id(self) -> str:
         return self._derive("key id", 4).hex()
 
     @cached_property

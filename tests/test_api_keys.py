@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(60)
 
-SECRET = "sk-live-0123456789-abcdef"
+SECRET = "sk-live-0123456789-abcdef"  # noqa: S105 - nobody's
 
 
 @pytest.fixture
@@ -59,8 +59,10 @@ def test_keys_are_for_users_that_exist(users: UserRepository):
 
 @pytest.mark.parametrize(
     "secret",
-    ["", " ", None, 7, "sk-\nx", "••••abcd", "sk-...cdef", "****************", "x" * 9000]
-    + ["sk-…cdef", "XXXXXXXXXXXX", "[REDACTED]"],
+    [
+        *("", " ", None, 7, "sk-\nx", "x" * 9000),
+        *("••••abcd", "sk-...cdef", "****************", "sk-…cdef", "XXXXXXXXXXXX", "[REDACTED]"),
+    ],
 )
 def test_a_mask_is_never_stored_over_the_key(users: UserRepository, ann: str, secret: Any):
     users.set_api_key(ann, "openai", SECRET)

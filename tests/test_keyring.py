@@ -1,4 +1,4 @@
-"""Encryption by itself: whatever is not exactly what was sealed, for whom it was, can't be opened."""
+"""Encryption by itself: what is not exactly what was sealed, and for whom, can't be opened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from a2rchi_pg.keyring import generate_key
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECRET = "sk-the-very-secret-key-9f3b"
+SECRET = "sk-the-very-secret-key-9f3b"  # noqa: S105 - nobody's
 OLD, NEW, OTHER = (LocalKey(generate_key()) for _ in range(3))
 RINGS = {
     "aesgcm": KeyRing([NEW, OLD]),
@@ -124,7 +124,7 @@ def test_keys_are_read_as_base64_hexadecimal_or_a_passphrase():
     assert passphrase.unwrap(passphrase.wrap(raw)) == raw
 
 
-def test_the_environment_names_keys_newest_first():
+def test_u10_one_variable_names_the_keys_newest_first():
     keys = [generate_key() for _ in range(3)]
     ids = [LocalKey(key).id for key in keys]
     for separator in (",", ", ", "\n", ",\n", " ,\r\n"):

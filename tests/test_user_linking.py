@@ -24,11 +24,12 @@ pytestmark = pytest.mark.timeout(120)
 # Tables that know nothing of linking, of every shape that a reference to a user has.
 TABLES = (
     "CREATE TABLE linked_notes (id int PRIMARY KEY, owner text REFERENCES users)",
-    "CREATE TABLE linked_likes (user_id text REFERENCES users, thing int, how text,"
-    " PRIMARY KEY (user_id, thing))",
-    "CREATE TABLE linked_avatars (user_id text UNIQUE REFERENCES users ON DELETE CASCADE, how text)",
-    'CREATE TABLE linked_mail (id int PRIMARY KEY, "From" text REFERENCES users,'
-    ' "To" text REFERENCES users ON DELETE SET NULL)',
+    """CREATE TABLE linked_likes (user_id text REFERENCES users, thing int, how text,
+        PRIMARY KEY (user_id, thing))""",
+    """CREATE TABLE linked_avatars (user_id text UNIQUE REFERENCES users ON DELETE CASCADE,
+        how text)""",
+    """CREATE TABLE linked_mail (id int PRIMARY KEY, "From" text REFERENCES users,
+        "To" text REFERENCES users ON DELETE SET NULL)""",
 )
 REFERENCES = """
     SELECT conrelid::regclass::text, quote_ident(attname) FROM pg_constraint

@@ -5,18 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import make_conninfo
 
-from a2rchi_pg import CLEAR, SYSTEM, Database, DynamicConfig, UserRepository
+from a2rchi_pg import CLEAR, SYSTEM, ConfigRepository, Database, DynamicConfig, UserRepository
+from a2rchi_pg._people import list_users
 from a2rchi_pg.errors import ConfigError, InvalidInput, NotFound, PermissionDenied
-from tests.database_support import commands, rows
+from tests.database_support import admin, commands, rows
 from tests.plugins.people import EMPTY
 from tests.plugins.stores import Twin
 
 if TYPE_CHECKING:
-    from a2rchi_pg import KeyRing
+    from a2rchi_pg import KeyRing, Transaction
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -60,6 +63,78 @@ def test_u1_users_and_configuration_work_through_one_pool(users: UserRepository)
         made = list(threads.map(lambda n: users.get_or_create(f"user {n % 4}"), range(64)))
     assert len({user.id for user in made}) == 4
     assert len(users.list_users()) == 4
+
+
+def test_u6_no_operation_needs_a_second_connection(common_dsn: str, fresh, ring: KeyRing):
+    with Database(common_dsn, max_size=1, timeout=5) as database:
+        users, config = UserRepository(database, ring), ConfigRepository(database)
+        old = users.get_or_create().id
+        users.set_api_key(old, "openai", "sk-0123456789-abcdef")
+        users.update_preferences(old, {"theme": "dark"})
+        users.link(old, "ann")
+        users.set_role("ann", "admin", changed_by=SYSTEM)
+        config.update_dynamic_config({"verbosity": 1}, updated_by="ann")
+        assert users.rotate_api_keys().total == 0
+        assert config.effective("ann").theme == "dark"
+        with database.transaction() as transaction:
+            UserRepository(transaction, ring).link(users_own(transaction), "ann")
+
+
+def users_own(transaction: Transaction) -> str:
+    return UserRepository(transaction).get_or_create().id
+
+
+def test_c1_services_need_no_right_to_change_tables(common_dsn: str, fresh, ring: KeyRing):
+    role = "a2rchi_test_service"
+    admin(common_dsn, f"CREATE ROLE {role}")
+    admin(
+        common_dsn, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+    )
+    try:
+        with Database(make_conninfo(common_dsn, options=f"-c role={role}")) as database:
+            users, config = UserRepository(database, ring), ConfigRepository(database)
+            old = users.get_or_create().id
+            users.set_api_key(old, "openai", "sk-0123456789-abcdef")
+            users.link(old, "ann")
+            users.set_role("ann", "admin", changed_by=SYSTEM)
+            config.load_static_config({"deployment_name": "d", "embedding_model": "m"})
+            config.update_dynamic_config({"verbosity": 1}, updated_by="ann")
+            assert users.export("ann")["user_api_keys"]
+            assert config.effective("ann").verbosity == 1
+            assert users.delete("ann")
+    finally:
+        admin(common_dsn, f"DROP OWNED BY {role}")
+        admin(common_dsn, f"DROP ROLE {role}")
+
+
+def test_pages_of_users_come_from_the_index(users: UserRepository, fresh: Database, common_dsn):
+    many = "INSERT INTO users (id, created_at) SELECT n, now() - n * interval '1 s' FROM"
+    fresh.run(commands(f"{many} generate_series(1, 5000) n"))
+    admin(common_dsn, "ANALYZE users")
+    last = users.list_users(limit=100)[-1]
+    (statement,) = list_users("anonymous", None, 100, (last.created_at, last.id))
+    plan = fresh.run(
+        rows(f"EXPLAIN {statement.query}", **statement.params)  # type: ignore[str-bytes-safe]
+    )
+    assert any("users_created" in line for (line,) in plan), plan
+
+
+def test_u9_a_dashboards_role_sees_neither_keys_nor_addresses(common_dsn: str, users):
+    users.get_or_create("ann", email="ann@x.org")
+    role = "a2rchi_test_dashboard"
+    admin(common_dsn, f"CREATE ROLE {role}")
+    try:
+        admin(common_dsn, f"GRANT SELECT ON v_users TO {role}")
+        with psycopg.connect(common_dsn, options=f"-c role={role}", autocommit=True) as reader:
+            (row,) = reader.execute("SELECT row_to_json(v) FROM v_users v").fetchall()
+            assert row[0]["id"] == "ann"
+            assert not {"email", "display_name", "preferences"} & set(row[0])
+            for table in ("users", "user_api_keys", "static_config", "config_audit"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    reader.execute(f"SELECT * FROM {table}")
+    finally:
+        admin(common_dsn, f"DROP OWNED BY {role}")
+        admin(common_dsn, f"DROP ROLE {role}")
 
 
 def test_u4_zero_none_and_absent_are_three_things(users: UserRepository):

@@ -15,6 +15,7 @@
     ├── ConfigError                configuration that can't be used, field by field (ValueError)
     ├── ConfigConflict             the configuration was changed by someone else meanwhile
     ├── DecryptionError            a stored key can't be opened: it has to be entered again
+    ├── IllegalTransition          a document's ingestion can't go from its state to that one
     ├── CollectionMismatch         a collection exists with other settings (ValueError)
     ├── DimensionMismatch          a vector of the wrong length (ValueError)
     ├── InvalidInput               an argument that can't be stored or searched (ValueError)
@@ -130,6 +131,10 @@ class ConfigConflict(A2rchiError):
 
 class DecryptionError(A2rchiError):
     """A stored key can't be opened: the key ring lacks its key, or it is not what was stored."""
+
+
+class IllegalTransition(A2rchiError):
+    """A document's ingestion can't go from the state it is in to the one asked for."""
 
 
 class CollectionMismatch(A2rchiError, ValueError):

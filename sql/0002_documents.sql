@@ -25,7 +25,23 @@ CREATE TABLE documents (
     ingested_at        timestamptz,
     created_at         timestamptz NOT NULL DEFAULT now(),
     updated_at         timestamptz NOT NULL DEFAULT now(),
-    deleted_at         timestamptz
+    deleted_at         timestamptz,
+    -- A site without user names and passwords, a repository, a ticket project.
+    origin             text NOT NULL GENERATED ALWAYS AS (left(coalesce(
+        CASE source_type
+            WHEN 'git' THEN coalesce(git_repo, substring(url FROM '^[^:/?#]+://[^/?#]+/[^/?#]+/[^/?#]+'))
+            WHEN 'ticket' THEN coalesce(metadata ->> 'project', substring(ticket_id FROM '^(.+)-[^-]*$'),
+                metadata ->> 'ticket_provider')
+            WHEN 'local_files' THEN 'Local files'
+            ELSE lower(substring(url FROM '^[^:/?#]+://')
+                || substring(url FROM '^[^:/?#]+://(?:[^/?#]*@)?([^/?#]+)'))
+        END, 'unknown'), 200)) STORED,
+    search_text        text NOT NULL GENERATED ALWAYS AS (left(
+        display_name || ' ' || source_type || coalesce(' ' || url, '') || coalesce(' ' || ticket_id, '')
+        || coalesce(' ' || git_repo, '') || coalesce(' ' || relative_path, '')
+        || coalesce(' ' || original_path, '') || coalesce(' ' || file_path, '') || ' '
+        || jsonb_path_query_array(metadata,
+            'strict $.** ? (@.type() == "string" || @.type() == "number")')::text, 8000)) STORED
 );
 COMMENT ON TABLE documents IS 'The catalog: one row per source document.';
 COMMENT ON COLUMN documents.resource_hash IS 'Identity of the source (not of its content).';
@@ -33,9 +49,87 @@ COMMENT ON COLUMN documents.content_hash IS 'Fingerprint of the content last see
 COMMENT ON COLUMN documents.enabled IS 'System tier of document selection.';
 COMMENT ON COLUMN documents.deleted_at IS 'Soft deletion; NULL while the document is live.';
 
-CREATE INDEX documents_source_type ON documents (source_type) WHERE deleted_at IS NULL;
+COMMENT ON COLUMN documents.origin IS 'Where it comes from, for grouping: a site, a repository …';
+COMMENT ON COLUMN documents.search_text IS 'What free text is looked for in: search_documents().';
+
 CREATE INDEX documents_metadata ON documents USING gin (metadata jsonb_path_ops);
--- Search asks for the few that are deleted, never for the many that are not.
-CREATE INDEX documents_deleted ON documents (id) WHERE deleted_at IS NOT NULL;
+-- Search asks for the few that are hidden, never for the many that are not.
+CREATE INDEX documents_hidden ON documents (id) INCLUDE (enabled, deleted_at)
+    WHERE NOT enabled OR deleted_at IS NOT NULL;
+
+-- One for each order that listings come in, and one for all there is to count.
+CREATE INDEX documents_name ON documents (lower(left(display_name, 200)), id)
+    WHERE deleted_at IS NULL;
+CREATE INDEX documents_added ON documents (created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX documents_modified
+    ON documents (coalesce(source_modified_at, source_created_at, ingested_at, created_at), id)
+    WHERE deleted_at IS NULL;
+CREATE INDEX documents_size ON documents (coalesce(size_bytes, 0), id) WHERE deleted_at IS NULL;
+CREATE INDEX documents_live ON documents (source_type, origin, id)
+    INCLUDE (size_bytes, enabled, ingested_at, suffix, mime_type) WHERE deleted_at IS NULL;
+CREATE INDEX documents_ticket ON documents (ticket_id) WHERE ticket_id IS NOT NULL;
+CREATE INDEX documents_repository ON documents (git_repo) WHERE git_repo IS NOT NULL;
+-- No B-tree takes a URL of three thousand characters, and there are such.
+CREATE INDEX documents_url ON documents USING hash (url);
+
+-- Words without punctuation: the parser would keep URLs, paths and hyphenated words whole.
+CREATE FUNCTION document_words(search_text text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$ SELECT to_tsvector('simple', regexp_replace(search_text, '[^[:alnum:]]+', ' ', 'g')) $$;
+
+CREATE FUNCTION build_catalog_indexes() RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm') THEN
+        CREATE INDEX IF NOT EXISTS documents_trigrams
+            ON documents USING gin (search_text gin_trgm_ops);
+    ELSE
+        CREATE INDEX IF NOT EXISTS documents_words
+            ON documents USING gin (document_words(search_text));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION build_catalog_indexes() IS
+    'Indexes the catalog for free text; run again after installing pg_trgm.';
+
+SELECT build_catalog_indexes();
+
+-- The documents in which every word of the query is found: anywhere inside words where pg_trgm is,
+-- and if there are none then those that nearly hold them; else at the start of words.
+CREATE FUNCTION search_documents(query text) RETURNS TABLE (document_id bigint, score real)
+    LANGUAGE plpgsql STABLE ROWS 100
+    SET pg_trgm.word_similarity_threshold = '0.5'
+AS $$
+DECLARE
+    words text[] := array_remove(regexp_split_to_array(query, '\s+'), '');
+    wanted tsquery;
+BEGIN
+    IF words = '{}' THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM pg_index JOIN pg_class ON oid = indexrelid
+            WHERE indrelid = 'documents'::regclass AND relname = 'documents_trigrams') THEN
+        RETURN QUERY EXECUTE 'SELECT id, word_similarity($1, search_text) FROM documents WHERE '
+            || (SELECT string_agg(format('search_text ILIKE %L',
+                    '%' || regexp_replace(word, '([\\%_])', '\\\1', 'g') || '%'), ' AND ')
+                FROM unnest(words) AS word)
+            USING query;
+        IF NOT FOUND THEN
+            RETURN QUERY EXECUTE 'SELECT id, word_similarity($1, search_text) FROM documents WHERE '
+                || (SELECT string_agg(format('%L <%% search_text', word), ' AND ')
+                    FROM unnest(words) AS word)
+                USING query;
+        END IF;
+        RETURN;
+    END IF;
+    wanted := to_tsquery('simple', (SELECT string_agg(word || ':*', ' & ')
+        FROM regexp_split_to_table(query, '[^[:alnum:]]+') AS word WHERE word <> ''));
+    RETURN QUERY SELECT id, ts_rank(document_words(search_text), wanted) FROM documents
+        WHERE document_words(search_text) @@ wanted;
+END
+$$;
+COMMENT ON FUNCTION search_documents(text) IS
+    'Documents that free text is about, deleted ones too, with how well they fit.';
 
 INSERT INTO schema_migrations (number, name) VALUES (2, '0002_documents.sql');

@@ -89,7 +89,8 @@ CREATE TABLE indexed_documents (
 );
 COMMENT ON TABLE indexed_documents IS
     'How far each document has come into each collection, and from what content and model.';
-CREATE INDEX indexed_documents_document ON indexed_documents (document_id);
+CREATE INDEX indexed_documents_document ON indexed_documents (document_id)
+    INCLUDE (collection_id, status, chunk_count, indexed_at);
 CREATE INDEX indexed_documents_status ON indexed_documents (collection_id, status)
     WHERE status <> 'embedded';
 

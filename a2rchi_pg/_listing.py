@@ -1,0 +1,425 @@
+"""Pages of the catalog: searched, filtered, scoped and sorted in one statement.
+
+The statement has three parts. ``found`` is what free text finds, if any was given; ``counted``
+counts what meets the conditions, by an index-only scan; the page itself is read in the order of an
+index and only then looks up each document's status and what was chosen for it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+from psycopg import sql
+
+from a2rchi_pg._content import clean_text
+from a2rchi_pg._document_filter import document_filter
+from a2rchi_pg._documents import (
+    COLUMNS,
+    STATUSES,
+    CatalogDocument,
+    Status,
+    source_type_of,
+)
+from a2rchi_pg._filters import EVERYTHING, Condition
+from a2rchi_pg._op import Statement, Steps, own_sql, read
+from a2rchi_pg._scope import all_of, hidden, scope_params
+from a2rchi_pg.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from psycopg._cursor_base import BaseCursor
+
+Sort: TypeAlias = Literal["relevance", "name", "modified", "added", "size"]
+Decider: TypeAlias = Literal["conversation", "user", "system", "deleted"]
+
+MAX_LIMIT = 10_000
+MAX_SEARCH = 1000  # characters
+MAX_WORDS = 32
+
+# The very expressions that the indexes of sql/0002_documents.sql are on, and their types.
+_SORTS: dict[str, tuple[str, str]] = {
+    "relevance": ("score", "real"),
+    "name": ("lower(left(display_name, 200))", "text"),
+    "modified": (
+        "coalesce(source_modified_at, source_created_at, ingested_at, created_at)",
+        "timestamptz",
+    ),
+    "added": ("created_at", "timestamptz"),
+    "size": ("coalesce(size_bytes, 0)", "bigint"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedDocument(CatalogDocument):
+    """A document with its state in one collection, or the worst of all, and who may see it.
+
+    Attributes:
+        status: ``"failed"``, ``"embedding"``, ``"pending"`` or ``"embedded"``; what was never taken
+            up is pending.
+        error: Why it failed.
+        attempts: How often it was tried.
+        chunk_count: How many chunks it has.
+        indexed_at: When it was last embedded.
+        user_default: What the user chose; None where nothing was chosen.
+        conversation_override: What was chosen for the conversation; None where nothing was.
+    """
+
+    status: Status
+    error: str | None
+    attempts: int
+    chunk_count: int
+    indexed_at: datetime | None
+    user_default: bool | None
+    conversation_override: bool | None
+
+    @property
+    def effective(self) -> bool:
+        """Whether searches of that user and conversation see it."""
+        return {
+            "deleted": False,
+            "conversation": self.conversation_override is True,
+            "user": self.user_default is True,
+            "system": self.enabled,
+        }[self.decided_by]
+
+    @property
+    def decided_by(self) -> Decider:
+        """What says so: the narrowest tier that is set, or that it was deleted."""
+        if self.deleted_at is not None:
+            return "deleted"
+        if self.conversation_override is not None:
+            return "conversation"
+        return "system" if self.user_default is None else "user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentPage:
+    """A page of documents.
+
+    Attributes:
+        documents: The documents, in order.
+        total: How many there are on all pages together; None where that wasn't asked for.
+        next: Where the next page starts, to be given as ``after``; None at the end.
+    """
+
+    documents: list[ListedDocument]
+    total: int | None
+    next: str | None
+
+
+class ListOptions(TypedDict, total=False):
+    """What a page of documents shows; every option may be left out.
+
+    Attributes:
+        search: Free text. Every word must be found in the name, the addresses and paths, the ids or
+            the values of the metadata: anywhere, and nearly so where nothing else is found, if the
+            server has pg_trgm; at the start of words if it doesn't.
+        source_type: One kind of source; the older words are understood.
+        status: ``"pending"``, ``"embedding"``, ``"embedded"`` or ``"failed"``.
+        collection: In which collection; otherwise the worst state of all counts.
+        filter: Columns and metadata, as for chunks: ``{"$or": [{"suffix": "md"}, …]}``. Every
+            column can stand here: ``origin``, ``relative_path``, ``created_at`` …
+        user_id: Whose selection counts.
+        conversation_id: Which conversation's selection counts.
+        enabled: Only what that user and conversation see, or only what they don't.
+        deleted: Deleted documents instead of live ones; None for both.
+        sort: ``"name"``, ``"modified"`` (at the source, as far as it is known), ``"added"``,
+            ``"size"`` or, with ``search`` and then the default, ``"relevance"``.
+        descending: Names go up and all else down, unless this says.
+        limit: How many at most: 50, or up to 10,000.
+        offset: How many to pass over.
+        after: The page before's ``next``. Unlike ``offset`` it costs the same on every page, and
+            nothing is shown twice or missed when documents come and go.
+        with_total: Count what is on all pages together; saves some time where False.
+    """
+
+    search: str | None
+    source_type: str | None
+    status: Status | None
+    collection: str | None
+    filter: Mapping[str, Any] | None
+    user_id: str | None
+    conversation_id: int | None
+    enabled: bool | None
+    deleted: bool | None
+    sort: Sort | None
+    descending: bool | None
+    limit: int
+    offset: int
+    after: str | None
+    with_total: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a page is to show, checked; the statement's text depends on no value in it."""
+
+    search: str | None
+    condition: Condition
+    sort: Sort
+    descending: bool
+    limit: int
+    offset: int
+    after: tuple[str, int] | None
+    with_total: bool
+    params: Mapping[str, Any]
+
+
+def listing(
+    *,
+    search: str | None = None,
+    source_type: str | None = None,
+    status: Status | None = None,
+    collection: str | None = None,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002 - as everywhere
+    user_id: str | None = None,
+    conversation_id: int | None = None,
+    enabled: bool | None = None,
+    deleted: bool | None = False,
+    sort: Sort | None = None,
+    descending: bool | None = None,
+    limit: int = 50,
+    offset: int = 0,
+    after: str | None = None,
+    with_total: bool = True,
+) -> Listing:
+    """Check what a caller asked to see.
+
+    Raises:
+        InvalidInput: If an argument is out of range; names it.
+        FilterError: If the filter can't be understood.
+    """
+    text = None if search is None else check_search(search)
+    sort = sort or ("name" if text is None else "relevance")
+    if sort not in _SORTS or (sort == "relevance" and text is None):
+        raise InvalidInput(
+            f"sort must be one of {', '.join(_SORTS)}; got {sort!r}, search={text!r}"
+        )
+    conditions = [
+        _DELETED[deleted],
+        _typed(source_type),
+        _in_state(status),
+        _enabled(enabled, user_id, conversation_id),
+        document_filter(filter),
+    ]
+    down = sort != "name" if descending is None else descending
+    return Listing(
+        search=text,
+        condition=all_of(*conditions),
+        sort=sort,
+        descending=down,
+        limit=check_limit(limit),
+        offset=check_whole("offset", offset),
+        after=None if after is None else _position(after, sort, down),
+        with_total=with_total,
+        params={"collection": collection, **scope_params(user_id, conversation_id)},
+    )
+
+
+_DELETED = {
+    True: Condition(sql="deleted_at IS NOT NULL"),
+    False: Condition(sql="deleted_at IS NULL"),
+    None: EVERYTHING,
+}
+
+
+def check_search(text: object) -> str:
+    """Free text for ``search_documents()``: its first words, up to a length."""
+    words = clean_text(text)[:MAX_SEARCH].split()[:MAX_WORDS]
+    return " ".join(words)
+
+
+def check_limit(limit: object) -> int:
+    """How many rows at most, which must be a whole number from 0 to 10,000."""
+    return check_whole("limit", limit, MAX_LIMIT)
+
+
+def check_whole(name: str, value: object, most: int = 2**31 - 1) -> int:
+    """A whole number from 0 to ``most``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InvalidInput(f"{name} must be a whole number from 0 to {most}, got {value!r}")
+    return value
+
+
+def _typed(source_type: str | None) -> Condition:
+    if source_type is None:
+        return EVERYTHING
+    params = {"source_type": source_type_of(source_type)}
+    return Condition(sql="source_type = %(source_type)s::text", params=params)
+
+
+def _taken_up(status: str) -> str:
+    """The ids of the documents with such a status, in the collection asked for or in any."""
+    return (
+        f"SELECT document_id FROM indexed_documents WHERE status {status}"  # noqa: S608 - ours
+        " AND (%(collection)s::text IS NULL OR collection_id = "
+        "(SELECT c.id FROM collections AS c WHERE c.name = %(collection)s::text))"
+    )
+
+
+# The worst state counts, and what is in no collection is pending.
+_FAILED, _EMBEDDING = _taken_up("= 'failed'"), _taken_up("= 'embedding'")
+_PENDING, _EMBEDDED = _taken_up("= 'pending'"), _taken_up("= 'embedded'")
+_UNFINISHED, _EVER = _taken_up("<> 'embedded'"), _taken_up("IS NOT NULL")
+_IN_STATE: dict[Status, str] = {
+    "failed": f"id IN ({_FAILED})",
+    "embedding": f"id IN ({_EMBEDDING}) AND id NOT IN ({_FAILED})",
+    "pending": f"(id IN ({_PENDING}) OR id NOT IN ({_EVER}))"
+    f" AND id NOT IN ({_FAILED}) AND id NOT IN ({_EMBEDDING})",
+    "embedded": f"id IN ({_EMBEDDED}) AND id NOT IN ({_UNFINISHED})",
+}
+
+
+def _in_state(status: Status | None) -> Condition:
+    if status is None:
+        return EVERYTHING
+    if status not in _IN_STATE:
+        raise InvalidInput(f"status must be one of {', '.join(STATUSES)}; got {status!r}")
+    return Condition(sql=_IN_STATE[status])
+
+
+def _enabled(wanted: bool | None, user_id: str | None, conversation_id: int | None) -> Condition:
+    if wanted is None:
+        return EVERYTHING
+    off = hidden(user_id, conversation_id, include_deleted=True)
+    return Condition(sql=f"id {'NOT ' if wanted else ''}IN ({off.sql})", params=off.params)
+
+
+@read
+def list_documents(listing: Listing) -> Steps[DocumentPage]:
+    """One page, how many documents there are on all of them, and where the next begins."""
+    key, id_ = listing.after or (None, None)
+    params = {
+        **listing.params,
+        **listing.condition.params,
+        "search": listing.search,
+        "limit": listing.limit + 1,
+        "offset": listing.offset,
+        "after_key": key,
+        "after_id": id_,
+    }
+    query = _page_sql(
+        listing.condition.sql,
+        listing.search is not None,
+        listing.sort,
+        listing.descending,
+        listing.after is not None,
+        listing.with_total,
+    )
+    rows = yield Statement(query=query, params=params, row_factory=_page_row)
+    found = [(key, document) for _, key, document in rows if document is not None]
+    shown = found[: listing.limit]
+    more = len(found) > listing.limit and shown
+    return DocumentPage(
+        documents=[document for _, document in shown],
+        total=rows[0][0],
+        next=_cursor(listing, *shown[-1]) if more else None,
+    )
+
+
+_PAGE = """
+    {found}
+    SELECT counted.total, page.*
+    FROM (SELECT {count} AS total) AS counted
+    LEFT JOIN (
+        SELECT document.sort_key::text AS sort_text, {columns},
+               coalesce(state.status, 'pending') AS status, state.error,
+               coalesce(state.attempts, 0) AS attempts,
+               coalesce(state.chunk_count, 0) AS chunk_count, state.indexed_at,
+               mine.enabled AS user_default, here.enabled AS conversation_override,
+               row_number() OVER (ORDER BY sort_key {direction}, id {direction}) AS place
+        FROM (
+            SELECT *, {key} AS sort_key
+            FROM {source}
+            WHERE {condition} {after}
+            ORDER BY sort_key {direction}, id {direction}
+            LIMIT %(limit)s OFFSET %(offset)s
+        ) AS document
+        LEFT JOIN LATERAL (
+            SELECT i.status, i.error, i.attempts, i.indexed_at,
+                   (sum(i.chunk_count) OVER ())::integer AS chunk_count
+            FROM indexed_documents AS i
+            WHERE i.document_id = document.id AND (%(collection)s::text IS NULL OR i.collection_id =
+                (SELECT c.id FROM collections AS c WHERE c.name = %(collection)s::text))
+            ORDER BY array_position('{{failed,embedding,pending,embedded}}', i.status)
+            LIMIT 1
+        ) AS state ON true
+        LEFT JOIN user_document_selection AS mine
+            ON mine.user_id = %(user_id)s::text AND mine.document_id = document.id
+        LEFT JOIN conversation_document_selection AS here
+            ON here.conversation_id = %(conversation_id)s::bigint
+            AND here.document_id = document.id
+            AND (here.user_id = %(user_id)s::text OR here.user_id IS NULL
+                OR %(user_id)s::text IS NULL)
+    ) AS page ON true
+    ORDER BY page.place
+"""
+_COUNT = "(SELECT count(*) FROM {source} WHERE {condition})"
+_FOUND = (
+    "WITH found AS MATERIALIZED (SELECT document_id, score FROM search_documents(%(search)s::text))"
+)
+_JOINED = "documents JOIN found ON found.document_id = documents.id"
+
+
+@lru_cache(maxsize=256)
+def _page_sql(
+    condition: str, searched: bool, sort: str, descending: bool, after: bool, with_total: bool
+) -> bytes:
+    key, kind = _SORTS[sort]
+    beyond = "<" if descending else ">"
+    past = f"AND ({key}, id) {beyond} (%(after_key)s::{kind}, %(after_id)s::bigint)"
+    parts = {
+        "source": own_sql(_JOINED if searched else "documents"),
+        "condition": own_sql(condition),
+    }
+    return (
+        own_sql(_PAGE)
+        .format(
+            found=own_sql(_FOUND if searched else ""),
+            count=own_sql(_COUNT).format(**parts) if with_total else sql.NULL,
+            columns=own_sql(", ".join(f"document.{name}" for name in COLUMNS.split(", "))),
+            key=own_sql(key),
+            after=own_sql(past if after else ""),
+            direction=own_sql("DESC" if descending else "ASC"),
+            **parts,
+        )
+        .as_bytes(None)
+    )
+
+
+_LISTED = [each.name for each in fields(ListedDocument)]
+
+
+def _page_row(cursor: BaseCursor[Any, Any]) -> Callable[[Sequence[Any]], Any]:
+    """Rows as total, sort key and document; the document is None where the page is empty."""
+    names = [column.name for column in cursor.description or ()]
+
+    def make(values: Sequence[Any]) -> tuple[int | None, str, ListedDocument | None]:
+        row = dict(zip(names, values, strict=True))
+        listed = {name: row[name] for name in _LISTED}
+        document = None if row["id"] is None else ListedDocument(**listed)
+        return row["total"], row["sort_text"], document
+
+    return make
+
+
+def _cursor(listing: Listing, key: str, document: ListedDocument) -> str:
+    return json.dumps([listing.sort, listing.descending, key, document.id])
+
+
+def _position(after: str, sort: str, descending: bool) -> tuple[str, int]:
+    """Where a page ended: its last sort key and id."""
+    try:
+        was_sort, was_descending, key, id_ = json.loads(after)
+    except (ValueError, TypeError):
+        raise InvalidInput(f"after is the next of a page before, got {after!r}") from None
+    if not isinstance(key, str) or not isinstance(id_, int) or clean_text(key) != key:
+        raise InvalidInput(f"after is the next of a page before, got {after!r}")
+    if (was_sort, was_descending) != (sort, descending):
+        raise InvalidInput(f"after is of a page sorted by {was_sort!r}, this one is by {sort!r}")
+    return key, id_

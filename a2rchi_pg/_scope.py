@@ -1,0 +1,136 @@
+"""Which documents somebody may see, as conditions inside a statement.
+
+Three tiers decide, the narrowest that is set first: the conversation's choice, the user's, the
+document's own ``enabled``. Deleted documents are never seen, unless asked for. Nothing is ever
+listed in Python: a statement looks at what differs from the default, which is little or much.
+
+The same rule stands here in two forms. :func:`visible` asks about one document at a time, by
+unique index-only look-ups, for statements that stop early (a scan of a vector index in its order).
+:func:`hidden` lists what is not to be seen, for statements that go over everything; put it into
+``… NOT IN (…)``, which PostgreSQL answers from a hash table made once.
+"""
+
+from __future__ import annotations
+
+from a2rchi_pg._content import clean_text
+from a2rchi_pg._filters import EVERYTHING, Condition
+from a2rchi_pg.errors import InvalidInput
+
+MAX_USER_ID = 200
+MAX_BIGINT = 2**63 - 1
+
+# Columns are renamed so that document_id means the row that is asked about. A conversation known to
+# be another user's counts as none.
+_CONVERSATION = """(
+    SELECT chosen
+    FROM conversation_document_selection AS tier (conversation, document, chosen, owner)
+    WHERE conversation = %(conversation_id)s::bigint AND document = {document}
+        AND (owner = %(user_id)s::text OR owner IS NULL OR %(user_id)s::text IS NULL))"""
+_USER = """(
+    SELECT chosen FROM user_document_selection AS tier (owner, document, chosen)
+    WHERE owner = %(user_id)s::text AND document = {document})"""
+_SYSTEM = (
+    "NOT EXISTS (SELECT FROM documents AS owner WHERE owner.id = {document} AND NOT owner.enabled)"
+)
+_LIVE = (
+    "NOT EXISTS (SELECT FROM documents AS owner "
+    "WHERE owner.id = {document} AND owner.deleted_at IS NOT NULL)"
+)
+
+
+def visible(
+    user_id: str | None = None,
+    conversation_id: int | None = None,
+    *,
+    include_deleted: bool = False,
+    document: str = "document_id",
+) -> Condition:
+    """The condition that a row's document may be seen; rows of no document always are.
+
+    Its text is one of eight, by which arguments are given, so statements stay prepared.
+
+    Args:
+        user_id: Whose choices count; None means nobody's.
+        conversation_id: Which conversation's choices count; None means none's.
+        include_deleted: Deleted documents as well.
+        document: The column that holds a document's id.
+
+    Raises:
+        InvalidInput: If an argument isn't what its name says.
+    """
+    params = scope_params(user_id, conversation_id)
+    chosen = [_CONVERSATION] if conversation_id is not None else []
+    chosen += [_USER] if user_id is not None else []
+    tiers = f"coalesce({', '.join([*chosen, _SYSTEM])})" if chosen else _SYSTEM
+    sql = tiers if include_deleted else f"({tiers} AND {_LIVE})"
+    used = params if chosen else {}
+    return Condition(sql=sql.format(document=document), params=used)
+
+
+def hidden(
+    user_id: str | None = None, conversation_id: int | None = None, *, include_deleted: bool = False
+) -> Condition:
+    """The ids of the documents that may not be seen: a whole SELECT and its parameters.
+
+    An id may come twice, and none is NULL.
+
+    Raises:
+        InvalidInput: If an argument isn't what its name says.
+    """
+    params = scope_params(user_id, conversation_id)
+    return Condition(sql=_HIDDEN if include_deleted else _HIDDEN + _DELETED, params=params)
+
+
+_HIDDEN = f"""
+    SELECT document
+    FROM conversation_document_selection AS tier (conversation, document, chosen, owner)
+    WHERE conversation = %(conversation_id)s::bigint AND NOT chosen
+        AND (owner = %(user_id)s::text OR owner IS NULL OR %(user_id)s::text IS NULL)
+    UNION ALL
+    SELECT mine.document FROM user_document_selection AS mine (owner, document, chosen)
+    WHERE mine.owner = %(user_id)s::text AND NOT mine.chosen
+        AND NOT coalesce({_CONVERSATION.format(document="mine.document")}, false)
+    UNION ALL
+    SELECT d.id FROM documents AS d
+    WHERE NOT d.enabled AND NOT coalesce(
+        {_CONVERSATION.format(document="d.id")}, {_USER.format(document="d.id")}, false)
+"""  # noqa: S608 - our own text
+_DELETED = "UNION ALL SELECT d.id FROM documents AS d WHERE d.deleted_at IS NOT NULL"
+
+
+def scope_params(user_id: str | None, conversation_id: int | None) -> dict[str, str | int | None]:
+    """Who asks, checked, as parameters of a statement.
+
+    Raises:
+        InvalidInput: If an argument isn't what its name says.
+    """
+    return {
+        "user_id": None if user_id is None else check_user(user_id),
+        "conversation_id": None if conversation_id is None else check_conversation(conversation_id),
+    }
+
+
+def check_user(user_id: object) -> str:
+    """A user's id, which must be a string of 1 to 200 characters."""
+    if not isinstance(user_id, str) or not 0 < len(user_id) <= MAX_USER_ID:
+        raise InvalidInput(f"user_id must be 1 to {MAX_USER_ID} characters, got {user_id!r}")
+    if clean_text(user_id) != user_id:
+        raise InvalidInput("user_id may not hold NUL or lone surrogates")
+    return user_id
+
+
+def check_conversation(conversation_id: object) -> int:
+    """A conversation's id, which must be a whole number."""
+    is_whole = isinstance(conversation_id, int) and not isinstance(conversation_id, bool)
+    if not is_whole or not -MAX_BIGINT <= conversation_id <= MAX_BIGINT:  # type: ignore[operator]
+        raise InvalidInput(f"conversation_id must be a whole number, got {conversation_id!r}")
+    return conversation_id  # type: ignore[return-value]  # just checked
+
+
+def all_of(*conditions: Condition) -> Condition:
+    """The condition that all of these hold; their parameters must not share names."""
+    wanted = [each for each in conditions if each.sql != EVERYTHING.sql]
+    if not wanted:
+        return EVERYTHING
+    params = {name: value for each in wanted for name, value in each.params.items()}
+    return Condition(sql=" AND ".join(f"({each.sql})" for each in wanted), params=params)

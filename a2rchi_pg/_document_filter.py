@@ -26,7 +26,6 @@ FILTERABLE: dict[str, str] = {
     ),
     **dict.fromkeys(("created_at", "updated_at", "deleted_at"), "timestamptz"),
     "enabled": "boolean",
-    "id": "numeric",
 }
 
 

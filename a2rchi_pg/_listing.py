@@ -25,7 +25,13 @@ from a2rchi_pg._documents import (
 )
 from a2rchi_pg._filters import EVERYTHING, Condition
 from a2rchi_pg._op import Statement, Steps, own_sql, read
-from a2rchi_pg._scope import all_of, hidden, scope_params
+from a2rchi_pg._scope import (
+    CONVERSATION_CHOICE,
+    USER_CHOICE,
+    all_of,
+    hidden,
+    scope_params,
+)
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -181,6 +187,7 @@ def listing(
     conversation_id: int | None = None,
     enabled: bool | None = None,
     deleted: bool | None = False,
+    named: Condition = EVERYTHING,
     sort: Sort | None = None,
     descending: bool | None = None,
     limit: int = 50,
@@ -188,7 +195,7 @@ def listing(
     after: str | None = None,
     with_total: bool = True,
 ) -> Listing:
-    """Check what a caller asked to see.
+    """Check what a caller asked to see; ``named`` is the condition that names single documents.
 
     Raises:
         InvalidInput: If an argument is out of range; names it.
@@ -202,6 +209,7 @@ def listing(
         )
     conditions = [
         _DELETED[deleted],
+        named,
         _typed(source_type),
         _in_state(status),
         _enabled(enabled, user_id, conversation_id),
@@ -287,7 +295,9 @@ def _enabled(wanted: bool | None, user_id: str | None, conversation_id: int | No
     if wanted is None:
         return EVERYTHING
     off = hidden(user_id, conversation_id, include_deleted=True)
-    return Condition(sql=f"id {'NOT ' if wanted else ''}IN ({off.sql})", params=off.params)
+    # IS TRUE keeps the planner from a join, at which it guesses badly how many there are.
+    sql = f"id NOT IN ({off.sql})" if wanted else f"(id IN ({off.sql})) IS TRUE"
+    return Condition(sql=sql, params=off.params)
 
 
 @read
@@ -303,22 +313,23 @@ def list_documents(listing: Listing) -> Steps[DocumentPage]:
         "after_key": key,
         "after_id": id_,
     }
-    query = _page_sql(
-        listing.condition.sql,
-        listing.search is not None,
-        listing.sort,
-        listing.descending,
-        listing.after is not None,
-        listing.with_total,
+    shape = _Shape(
+        condition=listing.condition.sql,
+        sort=listing.sort,
+        descending=listing.descending,
+        searched=listing.search is not None,
+        after=listing.after is not None,
+        with_total=listing.with_total,
+        for_user=listing.params["user_id"] is not None,
+        for_conversation=listing.params["conversation_id"] is not None,
     )
-    rows = yield Statement(query=query, params=params, row_factory=_page_row)
+    rows = yield Statement(query=_page_sql(shape), params=params, row_factory=_page_row)
     found = [(key, document) for _, key, document in rows if document is not None]
     shown = found[: listing.limit]
-    more = len(found) > listing.limit and shown
     return DocumentPage(
         documents=[document for _, document in shown],
         total=rows[0][0],
-        next=_cursor(listing, *shown[-1]) if more else None,
+        next=_cursor(listing, *shown[-1]) if shown and len(found) > len(shown) else None,
     )
 
 
@@ -327,12 +338,10 @@ _PAGE = """
     SELECT counted.total, page.*
     FROM (SELECT {count} AS total) AS counted
     LEFT JOIN (
-        SELECT document.sort_key::text AS sort_text, {columns},
-               coalesce(state.status, 'pending') AS status, state.error,
-               coalesce(state.attempts, 0) AS attempts,
+        SELECT document.sort_key, {columns}, coalesce(state.status, 'pending') AS status,
+               state.error, coalesce(state.attempts, 0) AS attempts,
                coalesce(state.chunk_count, 0) AS chunk_count, state.indexed_at,
-               mine.enabled AS user_default, here.enabled AS conversation_override,
-               row_number() OVER (ORDER BY sort_key {direction}, id {direction}) AS place
+               {user} AS user_default, {conversation} AS conversation_override
         FROM (
             SELECT *, {key} AS sort_key
             FROM {source}
@@ -349,15 +358,8 @@ _PAGE = """
             ORDER BY array_position('{{failed,embedding,pending,embedded}}', i.status)
             LIMIT 1
         ) AS state ON true
-        LEFT JOIN user_document_selection AS mine
-            ON mine.user_id = %(user_id)s::text AND mine.document_id = document.id
-        LEFT JOIN conversation_document_selection AS here
-            ON here.conversation_id = %(conversation_id)s::bigint
-            AND here.document_id = document.id
-            AND (here.user_id = %(user_id)s::text OR here.user_id IS NULL
-                OR %(user_id)s::text IS NULL)
     ) AS page ON true
-    ORDER BY page.place
+    ORDER BY page.sort_key {direction}, page.id {direction}
 """
 _COUNT = "(SELECT count(*) FROM {source} WHERE {condition})"
 _FOUND = (
@@ -366,30 +368,48 @@ _FOUND = (
 _JOINED = "documents JOIN found ON found.document_id = documents.id"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """All that the text of a page's statement depends on."""
+
+    condition: str
+    sort: Sort
+    descending: bool
+    searched: bool
+    after: bool
+    with_total: bool
+    for_user: bool
+    for_conversation: bool
+
+
 @lru_cache(maxsize=256)
-def _page_sql(
-    condition: str, searched: bool, sort: str, descending: bool, after: bool, with_total: bool
-) -> bytes:
-    key, kind = _SORTS[sort]
-    beyond = "<" if descending else ">"
+def _page_sql(shape: _Shape) -> bytes:
+    key, kind = _SORTS[shape.sort]
+    beyond = "<" if shape.descending else ">"
     past = f"AND ({key}, id) {beyond} (%(after_key)s::{kind}, %(after_id)s::bigint)"
     parts = {
-        "source": own_sql(_JOINED if searched else "documents"),
-        "condition": own_sql(condition),
+        "source": own_sql(_JOINED if shape.searched else "documents"),
+        "condition": own_sql(shape.condition),
     }
     return (
         own_sql(_PAGE)
         .format(
-            found=own_sql(_FOUND if searched else ""),
-            count=own_sql(_COUNT).format(**parts) if with_total else sql.NULL,
+            found=own_sql(_FOUND if shape.searched else ""),
+            count=own_sql(_COUNT).format(**parts) if shape.with_total else sql.NULL,
             columns=own_sql(", ".join(f"document.{name}" for name in COLUMNS.split(", "))),
+            user=_choice(USER_CHOICE, shape.for_user),
+            conversation=_choice(CONVERSATION_CHOICE, shape.for_conversation),
             key=own_sql(key),
-            after=own_sql(past if after else ""),
-            direction=own_sql("DESC" if descending else "ASC"),
+            after=own_sql(past if shape.after else ""),
+            direction=own_sql("DESC" if shape.descending else "ASC"),
             **parts,
         )
         .as_bytes(None)
     )
+
+
+def _choice(of_tier: str, is_asked: bool) -> sql.SQL:
+    return own_sql(of_tier.format(document="document.id") if is_asked else "NULL::boolean")
 
 
 _LISTED = [each.name for each in fields(ListedDocument)]
@@ -399,17 +419,17 @@ def _page_row(cursor: BaseCursor[Any, Any]) -> Callable[[Sequence[Any]], Any]:
     """Rows as total, sort key and document; the document is None where the page is empty."""
     names = [column.name for column in cursor.description or ()]
 
-    def make(values: Sequence[Any]) -> tuple[int | None, str, ListedDocument | None]:
+    def make(values: Sequence[Any]) -> tuple[int | None, Any, ListedDocument | None]:
         row = dict(zip(names, values, strict=True))
         listed = {name: row[name] for name in _LISTED}
         document = None if row["id"] is None else ListedDocument(**listed)
-        return row["total"], row["sort_text"], document
+        return row["total"], row["sort_key"], document
 
     return make
 
 
-def _cursor(listing: Listing, key: str, document: ListedDocument) -> str:
-    return json.dumps([listing.sort, listing.descending, key, document.id])
+def _cursor(listing: Listing, key: object, document: ListedDocument) -> str:
+    return json.dumps([listing.sort, listing.descending, str(key), document.id])
 
 
 def _position(after: str, sort: str, descending: bool) -> tuple[str, int]:

@@ -19,16 +19,18 @@ from a2rchi_pg.errors import InvalidInput
 MAX_USER_ID = 200
 MAX_BIGINT = 2**63 - 1
 
-# Columns are renamed so that document_id means the row that is asked about. A conversation known to
-# be another user's counts as none.
-_CONVERSATION = """(
+# What was chosen for {document}, or NULL. Columns are renamed, so that document_id means the row
+# that is asked about. A conversation known to be another user's counts as none.
+_HERE = """conversation = %(conversation_id)s::bigint
+        AND (owner = %(user_id)s::text OR owner IS NULL OR %(user_id)s::text IS NULL)"""
+CONVERSATION_CHOICE = f"""(
     SELECT chosen
     FROM conversation_document_selection AS tier (conversation, document, chosen, owner)
-    WHERE conversation = %(conversation_id)s::bigint AND document = {document}
-        AND (owner = %(user_id)s::text OR owner IS NULL OR %(user_id)s::text IS NULL))"""
-_USER = """(
-    SELECT chosen FROM user_document_selection AS tier (owner, document, chosen)
-    WHERE owner = %(user_id)s::text AND document = {document})"""
+    WHERE document = {{document}} AND {_HERE})"""  # noqa: S608 - our own text
+USER_CHOICE = """(
+    SELECT chosen
+    FROM user_document_selection AS tier (owner, document, chosen)
+    WHERE document = {document} AND owner = %(user_id)s::text)"""
 _SYSTEM = (
     "NOT EXISTS (SELECT FROM documents AS owner WHERE owner.id = {document} AND NOT owner.enabled)"
 )
@@ -59,8 +61,8 @@ def visible(
         InvalidInput: If an argument isn't what its name says.
     """
     params = scope_params(user_id, conversation_id)
-    chosen = [_CONVERSATION] if conversation_id is not None else []
-    chosen += [_USER] if user_id is not None else []
+    chosen = [CONVERSATION_CHOICE] if conversation_id is not None else []
+    chosen += [USER_CHOICE] if user_id is not None else []
     tiers = f"coalesce({', '.join([*chosen, _SYSTEM])})" if chosen else _SYSTEM
     sql = tiers if include_deleted else f"({tiers} AND {_LIVE})"
     used = params if chosen else {}
@@ -81,19 +83,27 @@ def hidden(
     return Condition(sql=_HIDDEN if include_deleted else _HIDDEN + _DELETED, params=params)
 
 
+# What the conversation hides is all in the first part, so the others need only leave out what it,
+# or the user, shows: one pass over each.
+_SHOWN_HERE = f"""EXISTS (
+        SELECT FROM conversation_document_selection AS here (conversation, document, chosen, owner)
+        WHERE here.document = {{document}} AND here.chosen AND {_HERE})"""
 _HIDDEN = f"""
     SELECT document
     FROM conversation_document_selection AS tier (conversation, document, chosen, owner)
-    WHERE conversation = %(conversation_id)s::bigint AND NOT chosen
-        AND (owner = %(user_id)s::text OR owner IS NULL OR %(user_id)s::text IS NULL)
+    WHERE {_HERE} AND NOT chosen
     UNION ALL
-    SELECT mine.document FROM user_document_selection AS mine (owner, document, chosen)
-    WHERE mine.owner = %(user_id)s::text AND NOT mine.chosen
-        AND NOT coalesce({_CONVERSATION.format(document="mine.document")}, false)
+    SELECT mine.document
+    FROM user_document_selection AS mine (user_id, document, chosen)
+    WHERE mine.user_id = %(user_id)s::text AND NOT mine.chosen
+        AND NOT {_SHOWN_HERE.format(document="mine.document")}
     UNION ALL
-    SELECT d.id FROM documents AS d
-    WHERE NOT d.enabled AND NOT coalesce(
-        {_CONVERSATION.format(document="d.id")}, {_USER.format(document="d.id")}, false)
+    SELECT d.id
+    FROM documents AS d
+    WHERE NOT d.enabled AND NOT {_SHOWN_HERE.format(document="d.id")}
+        AND NOT EXISTS (
+            SELECT FROM user_document_selection AS mine (user_id, document, chosen)
+            WHERE mine.user_id = %(user_id)s::text AND mine.chosen AND mine.document = d.id)
 """  # noqa: S608 - our own text
 _DELETED = "UNION ALL SELECT d.id FROM documents AS d WHERE d.deleted_at IS NOT NULL"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from a2rchi_pg._document_filter import which_documents
 from a2rchi_pg._documents import DocumentKey, split_keys
 from a2rchi_pg._listing import DocumentPage, ListedDocument, list_documents, listing
 from a2rchi_pg._op import Steps, fetch_tuples, fetch_value, read, write
@@ -343,12 +344,10 @@ def _effective(
 def _explain(
     document: DocumentKey, user_id: str | None, conversation_id: int | None
 ) -> Steps[ListedDocument | None]:
-    ids, hashes = split_keys(document)
-    named = {"$or": [{"id": {"$in": ids}}, {"resource_hash": {"$in": hashes}}]}
     asked = listing(
         user_id=user_id,
         conversation_id=conversation_id,
-        filter=named,
+        named=which_documents(document, None),
         deleted=None,
         limit=1,
         with_total=False,

@@ -96,37 +96,39 @@ COMMENT ON FUNCTION build_catalog_indexes() IS
 SELECT build_catalog_indexes();
 
 -- The documents in which every word of the query is found: anywhere inside words where pg_trgm is,
--- and if there are none then those that nearly hold them; else at the start of words.
+-- and if there are none then those that nearly hold them; else at the start of words. The score is
+-- how much of the name the words make up: the whole text of every hit would take seconds to rank.
 CREATE FUNCTION search_documents(query text) RETURNS TABLE (document_id bigint, score real)
     LANGUAGE plpgsql STABLE ROWS 100
+    SET enable_seqscan = off  -- it would take every document's text apart
     SET pg_trgm.word_similarity_threshold = '0.5'
 AS $$
 DECLARE
-    words text[] := array_remove(regexp_split_to_array(query, '\s+'), '');
+    words text[] := array_remove(regexp_split_to_array(lower(query), '\s+'), '');
     wanted tsquery;
+    ranked text := 'SELECT id, (SELECT coalesce(sum(length(word)), 0)::real FROM unnest($1) AS word
+            WHERE strpos(lower(display_name), word) > 0) / greatest(length(display_name), 1)::real
+        FROM documents WHERE ';
 BEGIN
     IF words = '{}' THEN
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM pg_index JOIN pg_class ON oid = indexrelid
             WHERE indrelid = 'documents'::regclass AND relname = 'documents_trigrams') THEN
-        RETURN QUERY EXECUTE 'SELECT id, word_similarity($1, search_text) FROM documents WHERE '
-            || (SELECT string_agg(format('search_text ILIKE %L',
-                    '%' || regexp_replace(word, '([\\%_])', '\\\1', 'g') || '%'), ' AND ')
-                FROM unnest(words) AS word)
-            USING query;
+        RETURN QUERY EXECUTE ranked || (
+            SELECT string_agg(format('search_text ILIKE %L',
+                '%' || regexp_replace(word, '([\\%_])', '\\\1', 'g') || '%'), ' AND ')
+            FROM unnest(words) AS word) USING words;
         IF NOT FOUND THEN
             RETURN QUERY EXECUTE 'SELECT id, word_similarity($1, search_text) FROM documents WHERE '
                 || (SELECT string_agg(format('%L <%% search_text', word), ' AND ')
-                    FROM unnest(words) AS word)
-                USING query;
+                    FROM unnest(words) AS word) USING query;
         END IF;
         RETURN;
     END IF;
     wanted := to_tsquery('simple', (SELECT string_agg(word || ':*', ' & ')
         FROM regexp_split_to_table(query, '[^[:alnum:]]+') AS word WHERE word <> ''));
-    RETURN QUERY SELECT id, ts_rank(document_words(search_text), wanted) FROM documents
-        WHERE document_words(search_text) @@ wanted;
+    RETURN QUERY EXECUTE ranked || 'document_words(search_text) @@ $2' USING words, wanted;
 END
 $$;
 COMMENT ON FUNCTION search_documents(text) IS

@@ -9,15 +9,21 @@
 
 from a2rchi_pg._administration import Collections
 from a2rchi_pg._api_keys import ApiKey
+from a2rchi_pg._catalog_stats import CatalogStats, DocumentGroup, SourceStats
+from a2rchi_pg._document_rows import Recorded
+from a2rchi_pg._documents import CatalogDocument, DocumentSpec
 from a2rchi_pg._explain import Explanation
 from a2rchi_pg._fusion import FusionName
 from a2rchi_pg._hybrid import HybridHit
+from a2rchi_pg._ingestion import Ingestion
 from a2rchi_pg._inspection import MetadataField
 from a2rchi_pg._layers import Explained
+from a2rchi_pg._listing import DocumentPage, ListedDocument, ListOptions
 from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
 from a2rchi_pg._op import Op, Runner
 from a2rchi_pg._options import Filter
 from a2rchi_pg._people import RoleChange, User
+from a2rchi_pg._preview import DocumentChunk, DocumentContent
 from a2rchi_pg._reembedding import ReembedProgress
 from a2rchi_pg._revisions import FieldChange, Revision
 from a2rchi_pg._rights import SYSTEM
@@ -25,6 +31,7 @@ from a2rchi_pg._rotation import KeyUse, Rotation
 from a2rchi_pg._settings import CLEAR, DynamicConfig, StaticConfig
 from a2rchi_pg._transaction import Transaction
 from a2rchi_pg._tuning import Trial, Tuning
+from a2rchi_pg.catalog import CatalogRepository
 from a2rchi_pg.collections import Collection, CollectionSpec, Element, FieldType, IndexKind, Metric
 from a2rchi_pg.config import ConfigRepository
 from a2rchi_pg.database import Database, Health
@@ -41,6 +48,7 @@ from a2rchi_pg.errors import (
     DimensionMismatch,
     EmbeddedError,
     FilterError,
+    IllegalTransition,
     InvalidInput,
     InvalidValue,
     MigrationError,
@@ -56,6 +64,7 @@ from a2rchi_pg.errors import (
 from a2rchi_pg.key_resolver import KeyResolver, ResolvedKey
 from a2rchi_pg.keyring import ExternalKey, KeyRing, LocalKey
 from a2rchi_pg.retriever import PostgresRetriever
+from a2rchi_pg.selection import SelectionRepository
 from a2rchi_pg.users import UserRepository
 from a2rchi_pg.vectorstore import PostgresVectorStore
 
@@ -64,6 +73,9 @@ __all__ = [
     "SYSTEM",
     "A2rchiError",
     "ApiKey",
+    "CatalogDocument",
+    "CatalogRepository",
+    "CatalogStats",
     "Collection",
     "CollectionMismatch",
     "CollectionSpec",
@@ -78,6 +90,11 @@ __all__ = [
     "DatabaseError",
     "DecryptionError",
     "DimensionMismatch",
+    "DocumentChunk",
+    "DocumentContent",
+    "DocumentGroup",
+    "DocumentPage",
+    "DocumentSpec",
     "DynamicConfig",
     "Element",
     "EmbeddedError",
@@ -92,14 +109,18 @@ __all__ = [
     "FusionName",
     "Health",
     "HybridHit",
+    "IllegalTransition",
     "IndexKind",
     "IndexProgress",
     "IndexStats",
+    "Ingestion",
     "InvalidInput",
     "InvalidValue",
     "KeyResolver",
     "KeyRing",
     "KeyUse",
+    "ListOptions",
+    "ListedDocument",
     "LocalKey",
     "MetadataField",
     "Metric",
@@ -113,6 +134,7 @@ __all__ = [
     "PermissionDenied",
     "PostgresRetriever",
     "PostgresVectorStore",
+    "Recorded",
     "ReembedProgress",
     "ResolvedKey",
     "Revision",
@@ -120,6 +142,8 @@ __all__ = [
     "Rotation",
     "Runner",
     "SchemaOutOfDate",
+    "SelectionRepository",
+    "SourceStats",
     "StaticConfig",
     "Transaction",
     "Trial",

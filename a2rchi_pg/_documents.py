@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import PurePath
@@ -12,7 +13,7 @@ from a2rchi_pg._dates import read_moment
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import date
     from typing import Self
 
@@ -186,7 +187,8 @@ def split_keys(documents: DocumentKey | Iterable[DocumentKey]) -> tuple[list[int
     """
     ids: list[int] = []
     hashes: list[str] = []
-    for key in [documents] if isinstance(documents, int | str) else documents:
+    several = isinstance(documents, Iterable) and not isinstance(documents, str | bytes)
+    for key in documents if several else [documents]:  # type: ignore[union-attr]  # just asked
         match key:
             case int() if not isinstance(key, bool):
                 ids += [key] if 0 < key <= MAX_SIZE else []

@@ -107,7 +107,7 @@ def begin(
         collection_id=collection_id,
         ids=list(ids),
         hashes=list(hashes),
-        owner=_owner(owner),
+        owner=owner,
         seconds=seconds,
     )
     return (yield from rows)
@@ -150,9 +150,6 @@ def fail(
     collection: str, document_id: int, owner: str, error: str, retry_after: float
 ) -> Steps[None]:
     """Embedding → failed, by whoever took it up; chunks there were before stay as they are."""
-    reason = clean_text(error)[:MAX_ERROR]
-    if not reason.strip():
-        raise InvalidInput("say why it failed: error is empty")
     query = """
         UPDATE indexed_documents
         SET status = 'failed', error = %(error)s, leased_by = NULL,
@@ -166,7 +163,7 @@ def fail(
         collection=collection,
         document_id=document_id,
         owner=owner,
-        error=reason,
+        error=error,
         retry_after=retry_after,
     )
     if done is None:
@@ -186,7 +183,7 @@ def renew(collection: str, owner: str, seconds: float) -> Steps[int]:
         )
         SELECT count(*) FROM held
     """
-    params = {"collection": collection, "owner": _owner(owner), "seconds": seconds}
+    params = {"collection": collection, "owner": owner, "seconds": seconds}
     return int((yield from fetch_value(query, **params)))
 
 
@@ -195,10 +192,6 @@ def retry(
     collection: str, documents: tuple[list[int], list[str]] | None, status: Status
 ) -> Steps[int]:
     """Failed or embedded → pending, of these documents or of all; how many there were."""
-    if status not in ("failed", "embedded"):
-        raise IllegalTransition(
-            f"documents that are {status!r} can't be made pending: 'failed' and 'embedded' ones can"
-        )
     query = """
         WITH again AS (
             UPDATE indexed_documents
@@ -231,7 +224,7 @@ def release(collection: str, owner: str) -> Steps[int]:
         )
         SELECT count(*) FROM released
     """
-    return int((yield from fetch_value(query, collection=collection, owner=_owner(owner))))
+    return int((yield from fetch_value(query, collection=collection, owner=owner)))
 
 
 def _existing(collection: str) -> Steps[int]:
@@ -259,7 +252,25 @@ def _refuse(collection: str, document_id: int, owner: str, wanted: str) -> Steps
     )
 
 
-def _owner(owner: object) -> str:
+def check_owner(owner: object) -> str:
+    """Who embeds, which must be a non-empty string."""
     if not isinstance(owner, str) or not owner or clean_text(owner) != owner:
         raise InvalidInput(f"owner must be a non-empty string, got {owner!r}")
     return owner
+
+
+def check_reason(error: str) -> str:
+    """Why a document failed: clean, not empty and not too long."""
+    reason = clean_text(error)[:MAX_ERROR]
+    if not reason.strip():
+        raise InvalidInput("say why it failed: error is empty")
+    return reason
+
+
+def check_retried(status: Status) -> Status:
+    """A state from which a command leads back to pending."""
+    if status not in ("failed", "embedded"):
+        raise IllegalTransition(
+            f"documents that are {status!r} can't be made pending: 'failed' and 'embedded' ones can"
+        )
+    return status

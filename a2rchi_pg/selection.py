@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from a2rchi_pg._content import clean_text
 from a2rchi_pg._document_filter import which_documents
 from a2rchi_pg._documents import DocumentKey, split_keys
 from a2rchi_pg._listing import DocumentPage, ListedDocument, list_documents, listing
-from a2rchi_pg._op import Steps, fetch_tuples, fetch_value, read, write
-from a2rchi_pg._scope import check_conversation, check_user
+from a2rchi_pg._op import Op, Steps, fetch_tuples, fetch_value, write
+from a2rchi_pg._scope import check_conversation, check_user, scope_params
 from a2rchi_pg.errors import InvalidInput, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
 
 Choices: TypeAlias = "Mapping[DocumentKey, bool]"
 Documents: TypeAlias = "DocumentKey | Iterable[DocumentKey] | None"
+Params: TypeAlias = "dict[str, Any]"  # checked, and as the statement takes them
 NAMED = 10  # unknown documents that an error names
 
 # A document named twice, by its id and its hash, gets the last choice.
 _CHOSEN = """
     WITH given AS MATERIALIZED (
         SELECT coalesce(by_id.id, by_hash.id) AS id, given.enabled,
-               place, coalesce(given.hash, given.id::text) AS name
-        FROM unnest(%(ids)s::bigint[], %(hashes)s::text[], %(choices)s::boolean[])
-            WITH ORDINALITY AS given (id, hash, enabled, place)
+               place, name
+        FROM unnest(%(ids)s::bigint[], %(hashes)s::text[], %(names)s::text[],
+            %(choices)s::boolean[]) WITH ORDINALITY AS given (id, hash, name, enabled, place)
         LEFT JOIN documents AS by_id ON by_id.id = given.id AND by_id.deleted_at IS NULL
         LEFT JOIN documents AS by_hash
             ON by_hash.resource_hash = given.hash AND by_hash.deleted_at IS NULL
@@ -56,7 +58,7 @@ _OTHERS = """
 
 
 @write
-def set_system(choices: Choices) -> Steps[int]:
+def _set_system(chosen: Params) -> Steps[int]:
     """Choose for everybody; all or none."""
     query = (
         _CHOSEN  # noqa: S608 - our own text
@@ -69,12 +71,12 @@ def set_system(choices: Choices) -> Steps[int]:
         """
         + _RESULT
     )
-    ((count, unknown),) = yield from fetch_tuples(query, **_columns(choices))
+    ((count, unknown),) = yield from fetch_tuples(query, **chosen)
     return _known(count, unknown)
 
 
 @write
-def set_user(user_id: str, choices: Choices) -> Steps[int]:
+def _set_user(chosen: Params) -> Steps[int]:
     """Choose for a user; all or none."""
     query = (
         _CHOSEN  # noqa: S608 - our own text
@@ -89,13 +91,12 @@ def set_user(user_id: str, choices: Choices) -> Steps[int]:
         """
         + _RESULT
     )
-    params = {"user_id": check_user(user_id), **_columns(choices)}
-    ((count, unknown),) = yield from fetch_tuples(query, **params)
+    ((count, unknown),) = yield from fetch_tuples(query, **chosen)
     return _known(count, unknown)
 
 
 @write
-def set_conversation(conversation_id: int, choices: Choices, user_id: str | None) -> Steps[int]:
+def _set_conversation(chosen: Params) -> Steps[int]:
     """Choose for a conversation, if it isn't another user's; all or none."""
     query = (
         _CHOSEN  # noqa: S608 - our own text
@@ -118,14 +119,13 @@ def set_conversation(conversation_id: int, choices: Choices, user_id: str | None
         + _RESULT
         + ", EXISTS (SELECT FROM others)"
     )
-    params = {**_conversation(conversation_id, user_id), **_columns(choices)}
-    ((count, unknown, is_others),) = yield from fetch_tuples(query, **params)
-    _allowed(conversation_id, is_others)
+    ((count, unknown, is_others),) = yield from fetch_tuples(query, **chosen)
+    _allowed(chosen["conversation_id"], is_others)
     return _known(count, unknown)
 
 
 @write
-def clear_user(user_id: str, documents: Documents) -> Steps[int]:
+def _clear_user(chosen: Params) -> Steps[int]:
     """Forget what a user chose; how much that was."""
     query = """
         WITH gone AS (
@@ -137,14 +137,11 @@ def clear_user(user_id: str, documents: Documents) -> Steps[int]:
         )
         SELECT count(*) FROM gone
     """
-    params = {"user_id": check_user(user_id), **_which(documents)}
-    return int((yield from fetch_value(query, **params)))
+    return int((yield from fetch_value(query, **chosen)))
 
 
 @write
-def clear_conversation(
-    conversation_id: int, documents: Documents, user_id: str | None
-) -> Steps[int]:
+def _clear_conversation(chosen: Params) -> Steps[int]:
     """Forget what was chosen for a conversation, if it isn't another user's."""
     query = f"""
         WITH {_OTHERS}
@@ -158,9 +155,8 @@ def clear_conversation(
         )
         SELECT (SELECT count(*) FROM gone), EXISTS (SELECT FROM others)
     """  # noqa: S608 - our own text
-    params = {**_conversation(conversation_id, user_id), **_which(documents)}
-    ((count, is_others),) = yield from fetch_tuples(query, **params)
-    _allowed(conversation_id, is_others)
+    ((count, is_others),) = yield from fetch_tuples(query, **chosen)
+    _allowed(chosen["conversation_id"], is_others)
     return int(count)
 
 
@@ -189,11 +185,11 @@ class SelectionRepository:
         Raises:
             NotFound: If one is unknown or deleted; names up to ten. Nothing was stored.
         """
-        return self._runner.run(set_system(choices))
+        return self._runner.run(_set_system(_columns(choices)))
 
     async def aset_system(self, choices: Choices) -> int:
         """The asynchronous twin of :meth:`set_system`."""
-        return await self._runner.arun(set_system(choices))
+        return await self._runner.arun(_set_system(_columns(choices)))
 
     def set_user(self, user_id: str, choices: Choices) -> int:
         """Enable or disable documents for a user.
@@ -208,11 +204,11 @@ class SelectionRepository:
         Raises:
             NotFound: If one is unknown or deleted; names up to ten. Nothing was stored.
         """
-        return self._runner.run(set_user(user_id, choices))
+        return self._runner.run(_set_user(_of_user(user_id) | _columns(choices)))
 
     async def aset_user(self, user_id: str, choices: Choices) -> int:
         """The asynchronous twin of :meth:`set_user`."""
-        return await self._runner.arun(set_user(user_id, choices))
+        return await self._runner.arun(_set_user(_of_user(user_id) | _columns(choices)))
 
     def set_conversation(
         self, conversation_id: int, choices: Choices, *, user_id: str | None = None
@@ -231,21 +227,23 @@ class SelectionRepository:
             NotFound: If one is unknown or deleted; names up to ten. Nothing was stored.
             PermissionDenied: If choices of another user stand in it. Nothing was stored.
         """
-        return self._runner.run(set_conversation(conversation_id, choices, user_id))
+        chosen = _of_conversation(conversation_id, user_id) | _columns(choices)
+        return self._runner.run(_set_conversation(chosen))
 
     async def aset_conversation(
         self, conversation_id: int, choices: Choices, *, user_id: str | None = None
     ) -> int:
         """The asynchronous twin of :meth:`set_conversation`."""
-        return await self._runner.arun(set_conversation(conversation_id, choices, user_id))
+        chosen = _of_conversation(conversation_id, user_id) | _columns(choices)
+        return await self._runner.arun(_set_conversation(chosen))
 
     def clear_user(self, user_id: str, documents: Documents = None) -> int:
         """Forget what a user chose for these documents, or at all; how many choices that were."""
-        return self._runner.run(clear_user(user_id, documents))
+        return self._runner.run(_clear_user(_of_user(user_id) | _which(documents)))
 
     async def aclear_user(self, user_id: str, documents: Documents = None) -> int:
         """The asynchronous twin of :meth:`clear_user`."""
-        return await self._runner.arun(clear_user(user_id, documents))
+        return await self._runner.arun(_clear_user(_of_user(user_id) | _which(documents)))
 
     def clear_conversation(
         self, conversation_id: int, documents: Documents = None, *, user_id: str | None = None
@@ -258,13 +256,15 @@ class SelectionRepository:
         Raises:
             PermissionDenied: If choices of another user stand in it. Nothing was cleared.
         """
-        return self._runner.run(clear_conversation(conversation_id, documents, user_id))
+        chosen = _of_conversation(conversation_id, user_id) | _which(documents)
+        return self._runner.run(_clear_conversation(chosen))
 
     async def aclear_conversation(
         self, conversation_id: int, documents: Documents = None, *, user_id: str | None = None
     ) -> int:
         """The asynchronous twin of :meth:`clear_conversation`."""
-        return await self._runner.arun(clear_conversation(conversation_id, documents, user_id))
+        chosen = _of_conversation(conversation_id, user_id) | _which(documents)
+        return await self._runner.arun(_clear_conversation(chosen))
 
     def effective(
         self,
@@ -310,7 +310,7 @@ class SelectionRepository:
         ``effective`` says whether, ``decided_by`` what, and the three tiers stand in ``enabled``,
         ``user_default`` and ``conversation_override``.
         """
-        return self._runner.run(_explain(document, user_id, conversation_id))
+        return _only(self._runner.run(_explain(document, user_id, conversation_id)))
 
     async def aexplain(
         self,
@@ -319,17 +319,16 @@ class SelectionRepository:
         conversation_id: int | None = None,
     ) -> ListedDocument | None:
         """The asynchronous twin of :meth:`explain`."""
-        return await self._runner.arun(_explain(document, user_id, conversation_id))
+        return _only(await self._runner.arun(_explain(document, user_id, conversation_id)))
 
 
-@read
 def _effective(
     user_id: str | None,
     conversation_id: int | None,
     enabled: bool | None,
     limit: int,
     after: str | None,
-) -> Steps[DocumentPage]:
+) -> Op[DocumentPage]:
     asked = listing(
         user_id=user_id,
         conversation_id=conversation_id,
@@ -337,13 +336,12 @@ def _effective(
         limit=limit,
         after=after,
     )
-    return (yield from list_documents(asked))
+    return list_documents(asked)
 
 
-@read
 def _explain(
     document: DocumentKey, user_id: str | None, conversation_id: int | None
-) -> Steps[ListedDocument | None]:
+) -> Op[DocumentPage]:
     asked = listing(
         user_id=user_id,
         conversation_id=conversation_id,
@@ -352,32 +350,37 @@ def _explain(
         limit=1,
         with_total=False,
     )
-    page = yield from list_documents(asked)
+    return list_documents(asked)
+
+
+def _only(page: DocumentPage) -> ListedDocument | None:
     return page.documents[0] if page.documents else None
 
 
-def _columns(choices: Choices) -> dict[str, list[Any]]:
+def _columns(choices: Choices) -> Params:
     if not hasattr(choices, "items"):
         raise InvalidInput(f"choices map documents to True or False, got {choices!r}")
+    columns: dict[str, list[Any]] = {"ids": [], "hashes": [], "names": [], "choices": []}
     for key, value in choices.items():
-        split_keys(key)
         if not isinstance(value, bool):
             raise InvalidInput(f"choices are True or False, got {value!r} for {key!r}")
-    return {
-        "ids": [key if isinstance(key, int) else None for key in choices],
-        "hashes": [key if isinstance(key, str) else None for key in choices],
-        "choices": list(choices.values()),
-    }
+        ids, hashes = split_keys(key)
+        columns["ids"] += ids or [None]
+        columns["hashes"] += hashes or [None]
+        columns["names"].append(clean_text(str(key)))
+        columns["choices"].append(value)
+    return columns
 
 
-def _conversation(conversation_id: int, user_id: str | None) -> dict[str, Any]:
-    return {
-        "conversation_id": check_conversation(conversation_id),
-        "user_id": None if user_id is None else check_user(user_id),
-    }
+def _of_user(user_id: str) -> Params:
+    return {"user_id": check_user(user_id)}
 
 
-def _which(documents: Documents) -> dict[str, Any]:
+def _of_conversation(conversation_id: int, user_id: str | None) -> Params:
+    return {**scope_params(user_id, None), "conversation_id": check_conversation(conversation_id)}
+
+
+def _which(documents: Documents) -> Params:
     ids, hashes = ([], []) if documents is None else split_keys(documents)
     return {"every": documents is None, "ids": ids, "hashes": hashes}
 

@@ -1,3 +1,8 @@
 """Fixtures live by topic in tests/plugins."""
 
-pytest_plugins = ["tests.plugins.servers", "tests.plugins.stores", "tests.plugins.people"]
+pytest_plugins = [
+    "tests.plugins.catalogs",
+    "tests.plugins.people",
+    "tests.plugins.servers",
+    "tests.plugins.stores",
+]

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from a2rchi_pg import (
+    CatalogRepository,
     Collections,
     ConfigRepository,
     Database,
     KeyResolver,
     PostgresVectorStore,
+    SelectionRepository,
     Transaction,
     UserRepository,
 )
@@ -30,6 +32,8 @@ CLASSES = (
     UserRepository,
     ConfigRepository,
     KeyResolver,
+    CatalogRepository,
+    SelectionRepository,
     Database,
     Transaction,
 )

@@ -18,6 +18,7 @@ from a2rchi_pg._hybrid import HybridHit
 from a2rchi_pg._ingestion import Ingestion
 from a2rchi_pg._inspection import MetadataField
 from a2rchi_pg._layers import Explained
+from a2rchi_pg._legacy_catalog import LegacyCatalog
 from a2rchi_pg._listing import DocumentPage, ListedDocument, ListOptions
 from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
 from a2rchi_pg._op import Op, Runner
@@ -119,6 +120,7 @@ __all__ = [
     "KeyResolver",
     "KeyRing",
     "KeyUse",
+    "LegacyCatalog",
     "ListOptions",
     "ListedDocument",
     "LocalKey",

@@ -369,9 +369,7 @@ def test_a_server_that_cannot_be_reached_says_so():
 
 @pytest.mark.servers("embedded")
 def test_a_writer_past_the_package_meets_the_same_rules(database: Database):
+    columns = "resource_hash, display_name, source_type"
+    insert = f"INSERT INTO documents ({columns}) VALUES ('a', 'a', 'links')"
     with pytest.raises(InvalidValue):
-        database.run(
-            commands(
-                "INSERT INTO documents (resource_hash, display_name, source_type) VALUES ('a', 'a', 'links')"
-            )
-        )
+        database.run(commands(insert))

@@ -17,7 +17,7 @@ from tests.plugins.catalogs import hashes, spec
 if TYPE_CHECKING:
     from a2rchi_pg import Database
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(300)]
 
 NAMES = ["a", "b", "c", "d"]
 names = st.sampled_from(NAMES)
@@ -61,7 +61,7 @@ def machine(database: Database) -> type[RuleBasedStateMachine]:
     class Selection(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            database.run(commands("TRUNCATE documents CASCADE"))
+            database.run(commands("DELETE FROM documents"))
             self.model = Model()
 
         @rule(document=names)
@@ -165,7 +165,7 @@ def test_selection_is_what_a_dictionary_says(database: Database):
     run_state_machine_as_test(
         machine(database),
         settings=settings(
-            max_examples=20,
+            max_examples=10,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),

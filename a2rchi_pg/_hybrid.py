@@ -53,6 +53,9 @@ class HybridStore(BrowsableStore):
         k: int = 4,
         *,
         filter: Filter = None,  # noqa: A002 - LangChain's name
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The ``k`` documents that best match the words of ``query``, best first.
 
@@ -63,6 +66,9 @@ class HybridStore(BrowsableStore):
             query: Words, of which the first 500 count; nothing in it is an operator.
             k: How many at most, up to a million.
             filter: What the metadata must hold; see :class:`PostgresVectorStore`.
+            user_id: As for :meth:`similarity_search_with_score`.
+            conversation_id: As for :meth:`similarity_search_with_score`.
+            include_deleted: As for :meth:`similarity_search_with_score`.
 
         Returns:
             Documents with their BM25 scores, higher is better; scores of different queries can't
@@ -72,7 +78,15 @@ class HybridStore(BrowsableStore):
             FilterError: If the filter can't be understood.
             InvalidInput: If ``k`` is out of range or ``query`` isn't a string.
         """
-        return scored(self._do(self._store.bm25(query, k, search_options(filter))))
+        return scored(
+            self._do(
+                self._store.bm25(
+                    query,
+                    k,
+                    search_options(filter, None, user_id, conversation_id, include_deleted),
+                )
+            )
+        )
 
     async def abm25_search(
         self,
@@ -80,9 +94,20 @@ class HybridStore(BrowsableStore):
         k: int = 4,
         *,
         filter: Filter = None,  # noqa: A002 - LangChain's name
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`bm25_search`."""
-        return scored(await self._ado(self._store.bm25(query, k, search_options(filter))))
+        return scored(
+            await self._ado(
+                self._store.bm25(
+                    query,
+                    k,
+                    search_options(filter, None, user_id, conversation_id, include_deleted),
+                )
+            )
+        )
 
     def hybrid_search(
         self,
@@ -95,6 +120,9 @@ class HybridStore(BrowsableStore):
         fetch_k: int = CANDIDATES,
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The ``k`` best documents by meaning and words together, best first: one statement.
 
@@ -112,6 +140,9 @@ class HybridStore(BrowsableStore):
             filter: What the metadata must hold, applied to both searches; see
                 :class:`PostgresVectorStore`.
             ef_search: As for :meth:`similarity_search_with_score`.
+            user_id: As for :meth:`similarity_search_with_score`.
+            conversation_id: As for :meth:`similarity_search_with_score`.
+            include_deleted: As for :meth:`similarity_search_with_score`.
 
         Returns:
             Documents with their fused scores in [0, 1], higher is better. ``"rrf"`` is reciprocal
@@ -124,7 +155,7 @@ class HybridStore(BrowsableStore):
             FilterError: If the filter can't be understood.
             InvalidInput: If a weight is negative or both are 0, or another option is out of range.
         """
-        options = search_options(filter, ef_search)
+        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
         return scored(self._do(self._store.hybrid(query, k, options, chosen)))
 
@@ -139,9 +170,12 @@ class HybridStore(BrowsableStore):
         fetch_k: int = CANDIDATES,
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`hybrid_search`."""
-        options = search_options(filter, ef_search)
+        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
         return scored(await self._ado(self._store.hybrid(query, k, options, chosen)))
 
@@ -156,9 +190,12 @@ class HybridStore(BrowsableStore):
         fetch_k: int = CANDIDATES,
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
     ) -> list[HybridHit]:
         """:meth:`hybrid_search`, saying of each document how either search ranked it."""
-        options = search_options(filter, ef_search)
+        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
         return _detailed(self._do(self._store.hybrid(query, k, options, chosen)))
 
@@ -173,9 +210,12 @@ class HybridStore(BrowsableStore):
         fetch_k: int = CANDIDATES,
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
     ) -> list[HybridHit]:
         """The asynchronous twin of :meth:`hybrid_search_with_details`."""
-        options = search_options(filter, ef_search)
+        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
         return _detailed(await self._ado(self._store.hybrid(query, k, options, chosen)))
 
@@ -187,6 +227,9 @@ class HybridStore(BrowsableStore):
         search_type: str = "hybrid",
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
         fusion: FusionName = "calibrated",
     ) -> Explanation:
         """Run a search and say how it was answered, how well, and what would help.
@@ -197,6 +240,9 @@ class HybridStore(BrowsableStore):
             search_type: ``"similarity"``, ``"bm25"`` or ``"hybrid"``.
             filter: As for the search.
             ef_search: As for the search.
+            user_id: As for the search.
+            conversation_id: As for the search.
+            include_deleted: As for the search.
             fusion: As for :meth:`hybrid_search`.
 
         Returns:
@@ -206,7 +252,8 @@ class HybridStore(BrowsableStore):
             NotFound: If the collection doesn't exist.
             InvalidInput: If an option is out of range.
         """
-        options, chosen = search_options(filter, ef_search), chosen_fusion(fusion)
+        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        chosen = chosen_fusion(fusion)
         return self._do(self._store.explain(query, search_type, k, options, chosen))
 
     async def aexplain(
@@ -217,10 +264,14 @@ class HybridStore(BrowsableStore):
         search_type: str = "hybrid",
         filter: Filter = None,  # noqa: A002 - LangChain's name
         ef_search: int | None = None,
+        user_id: str | None = None,
+        conversation_id: int | None = None,
+        include_deleted: bool = False,
         fusion: FusionName = "calibrated",
     ) -> Explanation:
         """The asynchronous twin of :meth:`explain`."""
-        options, chosen = search_options(filter, ef_search), chosen_fusion(fusion)
+        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        chosen = chosen_fusion(fusion)
         return await self._ado(self._store.explain(query, search_type, k, options, chosen))
 
 

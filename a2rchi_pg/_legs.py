@@ -130,7 +130,8 @@ def _both(gate: str, condition: str) -> str:
 
 
 _EXACT = """
-    SELECT id, content, metadata, embedding, embedding {operator} %(vector)s AS distance
+    SELECT id, document_id, content, metadata, embedding,
+           embedding {operator} %(vector)s AS distance
     FROM {partition}
     WHERE {condition}
     ORDER BY distance, id
@@ -145,8 +146,8 @@ def _exact(collection: Collection, condition: str, k: int) -> sql.Composed:
 def _reranked(collection: Collection, candidates: sql.Composed) -> sql.Composed:
     """Candidates of the index, which may know bits or halves, with their exact distances."""
     return composed(
-        "SELECT id, content, metadata, embedding, embedding {operator} %(vector)s AS distance "
-        "FROM ({candidates}) AS candidate",
+        "SELECT id, document_id, content, metadata, embedding, "
+        "embedding {operator} %(vector)s AS distance FROM ({candidates}) AS candidate",
         collection,
         candidates=candidates,
     )
@@ -173,7 +174,7 @@ def _scan(
     bits = collection.element == "bit"
     return composed(
         """
-        SELECT id, content, metadata, embedding
+        SELECT id, document_id, content, metadata, embedding
         FROM {partition}
         WHERE {condition}
         ORDER BY {key} {key_operator} (SELECT {probe} WHERE ({settings}) IS NOT NULL)
@@ -275,14 +276,14 @@ _QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
 # goes through a function that forbids it, and a conditional one computes.
 _BM25_OF_ALL = """
     (
-        SELECT id, content, metadata, embedding, -bm25_get_current_score() AS score
+        SELECT id, document_id, content, metadata, embedding, -bm25_get_current_score() AS score
         FROM {partition}
         WHERE (SELECT pg_relation_size({partition_name}) > {small})
         ORDER BY content <@> {query}
         {limit}
     )
     UNION ALL
-    SELECT id, content, metadata, embedding, score
+    SELECT id, document_id, content, metadata, embedding, score
     FROM bm25_ranked({partition_name}, %(bm25_index)s, %(query)s, {count}) AS ranked
     JOIN {partition} AS chunk ON chunk.ctid = ranked.address
     WHERE (SELECT pg_relation_size({partition_name}) <= {small})
@@ -300,7 +301,7 @@ def _small(count: int) -> sql.Literal:
 
 
 _BM25 = """
-    SELECT id, content, metadata, embedding,
+    SELECT id, document_id, content, metadata, embedding,
            CASE WHEN {indexed} THEN -bm25_get_current_score()
                 ELSE -(content <@> {query}) END AS score
     FROM {partition}
@@ -321,9 +322,9 @@ _FEW = "SELECT {condition} AND count(*) <= {count} AS yes FROM eligible"
 
 # Not ordered by the operator itself: that would invite the planner to scan the BM25 index.
 _SCORED = """
-    SELECT id, content, metadata, embedding, score
+    SELECT id, document_id, content, metadata, embedding, score
     FROM (
-        SELECT id, content, metadata, embedding, -(content <@> {query}) AS score
+        SELECT id, document_id, content, metadata, embedding, -(content <@> {query}) AS score
         FROM {partition}
         WHERE (SELECT yes FROM few) AND {condition}
         OFFSET 0
@@ -335,7 +336,7 @@ _SCORED = """
 
 # Words are ORed: no document holds all the words of a question.
 _FULL_TEXT = """
-    SELECT id, content, metadata, embedding,
+    SELECT id, document_id, content, metadata, embedding,
            ts_rank(to_tsvector({text_config}, content), {words}, 1) AS score
     FROM {partition}
     WHERE {condition} AND to_tsvector({text_config}, content) @@ {words}

@@ -12,9 +12,15 @@ unique index-only look-ups, for statements that stop early (a scan of a vector i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 from a2rchi_pg._content import clean_text
-from a2rchi_pg._filters import EVERYTHING, Condition
+from a2rchi_pg._filters import EVERYTHING, Clause, Condition
 from a2rchi_pg.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_USER_ID = 200
 MAX_BIGINT = 2**63 - 1
@@ -144,3 +150,77 @@ def all_of(*conditions: Condition) -> Condition:
         return EVERYTHING
     params = {name: value for each in wanted for name, value in each.params.items()}
     return Condition(sql=" AND ".join(f"({each.sql})" for each in wanted), params=params)
+
+
+class Shown(NamedTuple):
+    """What a search leaves out of what it found.
+
+    Attributes:
+        condition: What a row must meet to be shown.
+        spare: How many times the rows wanted are searched for, as some may not be shown.
+    """
+
+    condition: Condition
+    spare: int = 1
+
+    @property
+    def clause(self) -> Clause:
+        """The condition's text."""
+        return self.condition.clause
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The condition's parameters."""
+        return self.condition.params
+
+
+ALL_SHOWN = Shown(EVERYTHING)
+SPARE = 4  # a person may have chosen to see a quarter of everything, or more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Whose search it is.
+
+    Attributes:
+        user_id: The user whose choices count, if any.
+        conversation_id: The conversation whose choices count, if any.
+        include_deleted: Whether deleted documents are found too.
+    """
+
+    user_id: str | None = None
+    conversation_id: int | None = None
+    include_deleted: bool = False
+
+    def __post_init__(self) -> None:
+        scope_params(self.user_id, self.conversation_id)
+        if not isinstance(self.include_deleted, bool):
+            raise InvalidInput(f"include_deleted must be a bool, got {self.include_deleted!r}")
+
+    @property
+    def personal(self) -> bool:
+        """Whether anybody's choices count but the system's."""
+        return self.user_id is not None or self.conversation_id is not None
+
+    @property
+    def shown(self) -> Shown:
+        """What may be shown, asked of each row that was found."""
+        condition = self._visible
+        of_row = f"document_id IS NULL OR {condition.sql}"
+        spare = SPARE if self.personal else 1
+        return Shown(Condition(sql=of_row, params=condition.params), spare)
+
+    def within(self, condition: Condition) -> Condition:
+        """A condition, met only by rows that may be shown."""
+        away = hidden(self.user_id, self.conversation_id, include_deleted=self.include_deleted)
+        clause = condition.clause
+        owners = f"ARRAY(SELECT id FROM documents WHERE id NOT IN ({away.sql}))"  # noqa: S608
+        return Condition(
+            sql=f"({clause.seek}) AND (document_id IS NULL OR document_id = ANY({owners}))",
+            test=f"({clause.test}) AND (document_id IS NULL OR {self._visible.sql})",
+            params={**condition.params, **away.params},
+        )
+
+    @property
+    def _visible(self) -> Condition:
+        return visible(self.user_id, self.conversation_id, include_deleted=self.include_deleted)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from psycopg import sql
 
@@ -29,10 +29,12 @@ from a2rchi_pg._fusion import (
 )
 from a2rchi_pg._legs import Leg, composed, indexed_rows, matching, nearest
 from a2rchi_pg._op import Steps, fetch_tuples, own_sql, read
+from a2rchi_pg._scope import ALL_SHOWN
 
 if TYPE_CHECKING:
     from a2rchi_pg._filters import Clause
     from a2rchi_pg._fusion import Fusion, FusionName
+    from a2rchi_pg._scope import Shown
     from a2rchi_pg._vectors import Vector
     from a2rchi_pg.collections import Collection
 
@@ -45,9 +47,18 @@ MAX_QUERY_CHARACTERS = 20_000
 
 Hit: TypeAlias = tuple[str, str, dict[str, Any], float]  # id, content, metadata, distance or score
 # A hit, followed by its rank and distance in the dense leg, its rank and score in the lexical one,
-# and whether any row of that came twice.
+# whether any row of that came twice, and whether rows that aren't shown left too few others.
 HybridRow: TypeAlias = tuple[
-    str, str, dict[str, Any], float, int | None, float | None, int | None, float | None, bool | None
+    str,
+    str,
+    dict[str, Any],
+    float,
+    int | None,
+    float | None,
+    int | None,
+    float | None,
+    bool | None,
+    bool | None,
 ]
 
 
@@ -58,40 +69,50 @@ def dense(
     k: int,
     *,
     condition: Condition = EVERYTHING,
+    shown: Shown = ALL_SHOWN,
     ef_search: int | None = None,
     with_vectors: bool = False,
 ) -> Steps[list[tuple[Any, ...]]]:
     """The ``k`` nearest chunks and their distances, nearest first, ties by id.
 
-    Rows are :data:`Hit`, followed by the chunk's vector where ``with_vectors``.
+    Rows are :data:`Hit`, followed by whether it may be shown and, where ``with_vectors``, by the
+    chunk's vector. One that may not comes last, and only where there are too few others.
     """
-    collection = _planned(collection, k)
+    rows = k * shown.spare
+    collection = _planned(collection, rows)
     return (
         yield from fetch_tuples(
-            _dense_sql(collection, condition.clause, k, with_vectors),
+            _dense_sql(collection, condition.clause, shown.clause, k, rows, with_vectors),
             vector=vector,
             zero=0,
-            **_effort(collection, k, ef_search, filtered=condition.sql != EVERYTHING.sql),
+            **_effort(collection, rows, ef_search, filtered=condition.sql != EVERYTHING.sql),
             **condition.params,
+            **shown.params,
         )
     )
 
 
 @read
 def lexical(
-    collection: Collection, query: str, k: int, *, condition: Condition = EVERYTHING
-) -> Steps[list[Hit]]:
+    collection: Collection,
+    query: str,
+    k: int,
+    *,
+    condition: Condition = EVERYTHING,
+    shown: Shown = ALL_SHOWN,
+) -> Steps[list[tuple[Any, ...]]]:
     """The ``k`` best chunks for the words of ``query`` and their scores, highest first.
 
-    A chunk that comes twice means that the index met deleted rows on the way and began again:
-    others were crowded out, and a larger ``k`` finds them.
+    Rows are as those of :func:`dense`. A chunk that comes twice means that the index met deleted
+    rows on the way and began again: others were crowded out, and a larger ``k`` finds them.
     """
     return (
         yield from fetch_tuples(
-            _lexical_sql(collection, condition.clause, k),
+            _lexical_sql(collection, condition.clause, shown.clause, k, k * shown.spare),
             zero=0,
             **_words(collection, query),
             **condition.params,
+            **shown.params,
         )
     )
 
@@ -105,6 +126,7 @@ def hybrid(
     *,
     fusion: Fusion,
     condition: Condition = EVERYTHING,
+    shown: Shown = ALL_SHOWN,
     ef_search: int | None = None,
     words: int | None = None,
 ) -> Steps[list[HybridRow]]:
@@ -113,21 +135,31 @@ def hybrid(
     ``words`` rows are asked of the lexical leg: more where some came twice; see lexical().
     """
     count = max(fusion.candidates, k)
-    collection = _planned(collection, count)
+    sizes = _Sizes(k=k, candidates=count, words=words or count, spare=shown.spare)
+    collection = _planned(collection, count * shown.spare)
+    filtered = condition.sql != EVERYTHING.sql
     return (
         yield from fetch_tuples(
-            _hybrid_sql(collection, condition.clause, k, count, fusion.name, words or count),
+            _hybrid_sql(collection, condition.clause, shown.clause, sizes, fusion.name),
             vector=vector,
             zero=0,
             semantic_weight=fusion.semantic_weight,
             bm25_weight=fusion.bm25_weight,
-            **_effort(
-                collection, k, ef_search, filtered=condition.sql != EVERYTHING.sql, at_least=count
-            ),
+            **_effort(collection, k, ef_search, filtered=filtered, at_least=count * shown.spare),
             **_words(collection, query),
             **condition.params,
+            **shown.params,
         )
     )
+
+
+class _Sizes(NamedTuple):
+    """How many rows a hybrid search returns, and asks of its legs: times ``spare`` at first."""
+
+    k: int
+    candidates: int
+    words: int
+    spare: int
 
 
 def _planned(collection: Collection, k: int) -> Collection:
@@ -162,64 +194,96 @@ def _words(collection: Collection, query: str) -> dict[str, str]:
 
 
 @lru_cache(maxsize=512)
-def _dense_sql(collection: Collection, where: Clause, k: int, with_vectors: bool) -> bytes:
-    leg = nearest(collection, where, k)
+def _dense_sql(
+    collection: Collection, where: Clause, shown: Clause, k: int, rows: int, with_vectors: bool
+) -> bytes:
+    leg = nearest(collection, where, rows)
     return _statement(
         """
-        SELECT id, content, metadata, distance {vector}
-        FROM ({nearest}) AS nearest
-        ORDER BY distance, id
+        SELECT id, content, metadata, distance, shown {vector}
+        FROM (SELECT *, {shown} AS shown FROM ({nearest}) AS nearest) AS nearest
+        ORDER BY NOT shown, distance, id
         LIMIT {count}
         """,
         collection,
         k,
         leg,
         nearest=leg.body,
+        shown=own_sql(shown.test),
         vector=sql.SQL(", embedding" if with_vectors else ""),
     )
 
 
 @lru_cache(maxsize=512)
-def _lexical_sql(collection: Collection, where: Clause, k: int) -> bytes:
-    leg = matching(collection, where, k)
+def _lexical_sql(collection: Collection, where: Clause, shown: Clause, k: int, rows: int) -> bytes:
+    leg = matching(collection, where, rows)
     return _statement(
-        "SELECT id, content, metadata, score FROM ({matching}) AS matching ORDER BY score DESC, id",
+        """
+        SELECT id, content, metadata, score, shown
+        FROM (SELECT *, {shown} AS shown FROM ({matching}) AS matching) AS matching
+        ORDER BY NOT shown, score DESC, id
+        LIMIT {count}
+        """,
         collection,
         k,
         leg,
         matching=leg.body,
+        shown=own_sql(shown.test),
     )
 
 
+_SHOWN = """
+    SELECT *
+    FROM (
+        SELECT *, count(*) FILTER (WHERE shown) OVER () < least({count}, count(*) OVER ()) AS short
+        FROM (SELECT *, {shown} AS shown FROM ({leg}) AS leg) AS leg
+    ) AS leg
+    WHERE shown
+"""
+
+
+def _seen(collection: Collection, leg: Leg, shown: Clause, count: int) -> sql.Composed:
+    """The rows of a leg that may be shown, each with whether hidden ones leave too few of them."""
+    if shown == EVERYTHING.clause:
+        return composed("SELECT *, false AS short FROM ({leg}) AS leg", collection, leg=leg.body)
+    return composed(_SHOWN, collection, count=count, leg=leg.body, shown=own_sql(shown.test))
+
+
 _BY_DISTANCE = """
-    SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS semantic_rank
+    SELECT id, distance, short, row_number() OVER (ORDER BY distance, id) AS semantic_rank
     FROM ({nearest}) AS nearest
     WHERE distance <> 'NaN'  -- a zero vector has no direction
     ORDER BY distance, id
-    LIMIT {candidates}
+    LIMIT {count}
 """
 # Made distinct by id, and says whether it had to be; see lexical().
 _BY_WORDS = """
-    SELECT DISTINCT ON (id) id, score AS bm25_score, distance,
+    SELECT DISTINCT ON (id) id, score AS bm25_score, distance, short,
            dense_rank() OVER (ORDER BY score DESC, id) AS bm25_rank,
            count(*) OVER () AS found
     FROM (
-        SELECT id, score, {lexical_distance} AS distance FROM ({matching}) AS matching
+        SELECT id, score, short, {lexical_distance} AS distance
+        FROM ({matching}) AS matching
+        ORDER BY score DESC, id
+        LIMIT {count}
     ) AS matching
     ORDER BY id, score DESC
 """
 # Subqueries, not CTEs: in a materialised CTE pg_textsearch computes every score a second time.
 _HYBRID = """
-    SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score, repeated
+    SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score, repeated,
+           short
     FROM (
         SELECT *, {score} AS score
         FROM (
             SELECT *, max(similarity) OVER () AS most_similar,
                    max(bm25_score) OVER () AS best_bm25,
                    coalesce({origin}, min(similarity) OVER ()) AS origin,
-                   max(found) OVER () > count(bm25_rank) OVER () AS repeated
+                   max(found) OVER () > count(bm25_rank) OVER () AS repeated,
+                   bool_or(crowded) OVER () AS short
             FROM (
                 SELECT id, semantic_rank, bm25_rank, bm25_score, found,
+                       dense.short IS TRUE OR lexical.short IS TRUE AS crowded,
                        coalesce(dense.distance, lexical.distance) AS distance,
                        {similarity} AS similarity
                 FROM ({by_distance}) AS dense FULL JOIN ({by_words}) AS lexical USING (id)
@@ -238,30 +302,27 @@ _HYBRID = """
 
 @lru_cache(maxsize=512)
 def _hybrid_sql(
-    collection: Collection,
-    where: Clause,
-    k: int,
-    candidates: int,
-    fusion: FusionName,
-    words: int,
+    collection: Collection, where: Clause, shown: Clause, sizes: _Sizes, fusion: FusionName
 ) -> bytes:
-    near = nearest(collection, where, candidates)
-    match = matching(collection, where, words)
+    k, candidates, words, spare = sizes
+    near = nearest(collection, where, candidates * spare)
+    match = matching(collection, where, words * spare)
     parts = _fused(collection, fusion)
-    lexical_distance = parts.pop("lexical_distance")
-    return _statement(
-        _HYBRID,
+    by_words = composed(
+        _BY_WORDS,
         collection,
-        k,
-        near,
-        match,
-        by_distance=composed(
-            _BY_DISTANCE, collection, nearest=near.body, candidates=sql.Literal(candidates)
-        ),
-        by_words=composed(
-            _BY_WORDS, collection, matching=match.body, lexical_distance=lexical_distance
-        ),
-        **parts,
+        count=words,
+        matching=_seen(collection, match, shown, words),
+        lexical_distance=parts.pop("lexical_distance"),
+    )
+    by_distance = composed(
+        _BY_DISTANCE,
+        collection,
+        count=candidates,
+        nearest=_seen(collection, near, shown, candidates),
+    )
+    return _statement(
+        _HYBRID, collection, k, near, match, by_distance=by_distance, by_words=by_words, **parts
     )
 
 

@@ -13,9 +13,10 @@ from a2rchi_pg._arguments import MAX_ROWS, many, one_of, string
 from a2rchi_pg._chunks import Batch
 from a2rchi_pg._content import clean_text, plain_metadata, wanted_ids
 from a2rchi_pg._explain import Explanation, analysed, explanation
-from a2rchi_pg._filters import Condition, compile_filter
+from a2rchi_pg._filters import EVERYTHING, Condition, compile_filter
 from a2rchi_pg._flow import EmbedQuery, EmbedTexts, Flow
 from a2rchi_pg._options import SearchOptions, check_k
+from a2rchi_pg._scope import ALL_SHOWN
 from a2rchi_pg._scores import diversify
 from a2rchi_pg._target import Target
 from a2rchi_pg._vectors import Vector, answered, as_matrix, as_vector
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._inspection import MetadataField
     from a2rchi_pg._op import Op
     from a2rchi_pg._records import Record
+    from a2rchi_pg._scope import Shown
     from a2rchi_pg._search import Hit, HybridRow
 
 logger = logging.getLogger("a2rchi_pg.store")
@@ -214,17 +216,22 @@ class Store(Target):
         if not (k := check_k(k)):
             return []
         vector = yield from self._vector(query)
-        hits = yield from self._query(
-            lambda c: _search.dense(
-                c,
-                _comparable(c, vector),
-                k,
-                condition=options.condition,
-                ef_search=options.ef_search,
-                with_vectors=with_vectors,
+
+        def best(condition: Condition, shown: Shown) -> Flow[list[Any] | None]:
+            return self._query(
+                lambda c: _search.dense(
+                    c,
+                    _comparable(c, vector),
+                    k,
+                    condition=condition,
+                    shown=shown,
+                    ef_search=options.ef_search,
+                    with_vectors=with_vectors,
+                )
             )
-        )
-        return _with_distances(hits or [])
+
+        hits = yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits))
+        return _with_distances(hits)
 
     def diverse(
         self,
@@ -239,7 +246,7 @@ class Store(Target):
         count = max(check_k(fetch_k, "fetch_k"), check_k(k))
         vector = yield from self._vector(query)
         hits = yield from self._dense(vector, count, options, with_vectors=True)
-        chosen = diversify(vector, [hit[4] for hit in hits], k, lambda_mult) if k else []
+        chosen = diversify(vector, [hit[5] for hit in hits], k, lambda_mult) if k else []
         return [hits[position][:4] for position in chosen]
 
     def bm25(self, query: str, k: int, options: SearchOptions) -> Flow[list[Hit]]:
@@ -248,12 +255,15 @@ class Store(Target):
             return []
         words = clean_text(string(query, "query"))
 
-        def best(rows: int) -> Flow[list[Hit]]:
-            return self._with_words(
-                lambda c: _search.lexical(c, words, rows, condition=options.condition)
-            )
+        def best(condition: Condition, shown: Shown) -> Flow[list[Any]]:
+            def rows(count: int) -> Flow[list[Any]]:
+                return self._with_words(
+                    lambda c: _search.lexical(c, words, count, condition=condition, shown=shown)
+                )
 
-        hits = yield from _deeper(best, k, lambda hits: len({hit[0] for hit in hits}) < len(hits))
+            return _deeper(rows, k, lambda hits: len({hit[0] for hit in hits}) < len(hits))
+
+        hits = yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits))
         return list({hit[0]: hit for hit in hits}.values())[:k]
 
     def hybrid(
@@ -267,21 +277,25 @@ class Store(Target):
         if not vector.any():  # it has no direction; words are all there is
             fusion = replace(fusion, semantic_weight=0.0, bm25_weight=1.0)
 
-        def best(rows: int) -> Flow[list[HybridRow]]:
-            return self._with_words(
-                lambda c: _search.hybrid(
-                    _fits(c, fusion),
-                    _comparable(c, vector),
-                    words,
-                    k,
-                    fusion=fusion,
-                    condition=options.condition,
-                    ef_search=options.ef_search,
-                    words=rows,
+        def best(condition: Condition, shown: Shown) -> Flow[list[HybridRow]]:
+            def rows(count: int) -> Flow[list[HybridRow]]:
+                return self._with_words(
+                    lambda c: _search.hybrid(
+                        _fits(c, fusion),
+                        _comparable(c, vector),
+                        words,
+                        k,
+                        fusion=fusion,
+                        condition=condition,
+                        shown=shown,
+                        ef_search=options.ef_search,
+                        words=count,
+                    )
                 )
-            )
 
-        return (yield from _deeper(best, max(fusion.candidates, k), lambda hits: bool(hits[0][8])))
+            return _deeper(rows, max(fusion.candidates, k), lambda hits: bool(hits[0][8]))
+
+        return (yield from _shown(options, best, lambda hits: bool(hits) and not hits[0][9]))
 
     # -- without a question -------------------------------------------------------------------
 
@@ -324,14 +338,20 @@ class Store(Target):
     ) -> Flow[Explanation]:
         """Run a search under EXPLAIN ANALYZE, and measure the recall of its dense part."""
         one_of(search_type, "search_type", _EXPLAINABLE)
-        words, k, condition = clean_text(string(query, "query")), check_k(k), options.condition
+        words, k = clean_text(string(query, "query")), check_k(k)
+        condition, shown = _at_first(options)
         collection = self._noticed((yield from self.existing()))
         if search_type == "bm25":
-            op: Op[Any] = _search.lexical(collection, words, k, condition=condition)
+            op: Op[Any] = _search.lexical(collection, words, k, condition=condition, shown=shown)
             return explanation(collection, (yield analysed(op)), None)
         vector = _comparable(collection, (yield from self._vector(query)))
         dense = _search.dense(
-            collection, vector, k, condition=condition, ef_search=options.ef_search
+            collection,
+            vector,
+            k,
+            condition=condition,
+            shown=shown,
+            ef_search=options.ef_search,
         )
         op = dense
         if search_type == "hybrid":
@@ -342,11 +362,11 @@ class Store(Target):
                 k,
                 fusion=fusion,
                 condition=condition,
+                shown=shown,
                 ef_search=options.ef_search,
             )
-        exact = _search.dense(
-            replace(collection, vector_index=False), vector, k, condition=condition
-        )
+        seen = condition if shown is ALL_SHOWN else options.scope.within(condition)
+        exact = _search.dense(replace(collection, vector_index=False), vector, k, condition=seen)
         account = yield analysed(op)
         return explanation(collection, account, _recall((yield dense), (yield exact)))
 
@@ -355,6 +375,31 @@ class Store(Target):
             return as_vector(query)
         what = f"the vector of embedding model {self.spec.embedding_model!r}"
         return as_vector((yield EmbedQuery(query)), what=what)
+
+
+def _shown(
+    options: SearchOptions,
+    best: Callable[[Condition, Shown], Flow[list[T] | None]],
+    enough: Callable[[list[T]], bool],
+) -> Flow[list[T]]:
+    """The hits that may be shown.
+
+    They are searched for among everything first, which is the faster, as few searches meet
+    documents that are hidden: then those are left out. Only where too few remain, or where much is
+    ruled out by choice and by filter both, does a search go by what may be shown.
+    """
+    condition, shown = _at_first(options)
+    hits = yield from best(condition, shown)
+    if hits is None or shown is ALL_SHOWN or enough(hits):
+        return hits or []
+    return (yield from best(options.scope.within(condition), ALL_SHOWN)) or []
+
+
+def _at_first(options: SearchOptions) -> tuple[Condition, Shown]:
+    """What a search goes by at first, and what is left out afterwards."""
+    if options.scope.personal and options.condition.sql != EVERYTHING.sql:
+        return options.scope.within(options.condition), ALL_SHOWN
+    return options.condition, options.scope.shown
 
 
 def _deeper(

@@ -85,7 +85,10 @@ class PostgresVectorStore(HybridStore):
             k: How many, up to a million; exactly as many are returned if that many are eligible.
             **kwargs: ``filter``: what the metadata must hold, in the language of the class's
                 description; ``ef_search``: 1 to 1,000, how hard the index looks (HNSW's
-                ``ef_search``, IVFFlat's ``probes``).
+                ``ef_search``, IVFFlat's ``probes``); ``user_id``, ``conversation_id``: only chunks
+                of documents that are enabled for them, see ``SelectionRepository`` (the narrowest
+                choice decides; chunks of no document are for all);
+                ``include_deleted``: chunks of deleted documents as well.
 
         Returns:
             Distances of the collection's metric, lower is better: cosine distance in [0, 2],

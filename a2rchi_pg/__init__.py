@@ -10,9 +10,11 @@
 from a2rchi_pg._administration import Collections
 from a2rchi_pg._api_keys import ApiKey
 from a2rchi_pg._catalog_stats import CatalogStats, DocumentGroup, SourceStats
+from a2rchi_pg._comparisons import Candidate, Comparison, ComparisonStats
 from a2rchi_pg._document_rows import Recorded
 from a2rchi_pg._documents import CatalogDocument, DocumentSpec
 from a2rchi_pg._explain import Explanation
+from a2rchi_pg._feedback import FeedbackEntry, Flags
 from a2rchi_pg._fusion import FusionName
 from a2rchi_pg._hybrid import HybridHit
 from a2rchi_pg._ingestion import Ingestion
@@ -21,8 +23,10 @@ from a2rchi_pg._layers import Explained
 from a2rchi_pg._legacy_catalog import LegacyCatalog
 from a2rchi_pg._listing import DocumentPage, ListedDocument, ListOptions
 from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
+from a2rchi_pg._messages import Message, NewMessage
 from a2rchi_pg._op import Op, Runner
 from a2rchi_pg._options import Filter
+from a2rchi_pg._owner import Owner
 from a2rchi_pg._people import RoleChange, User
 from a2rchi_pg._preview import DocumentChunk, DocumentContent
 from a2rchi_pg._reembedding import ReembedProgress
@@ -30,11 +34,17 @@ from a2rchi_pg._revisions import FieldChange, Revision
 from a2rchi_pg._rights import SYSTEM
 from a2rchi_pg._rotation import KeyUse, Rotation
 from a2rchi_pg._settings import CLEAR, DynamicConfig, StaticConfig
+from a2rchi_pg._threads import Conversation
+from a2rchi_pg._timing import Timestamps, Timing
+from a2rchi_pg._traces import ToolCall, Trace
 from a2rchi_pg._transaction import Transaction
 from a2rchi_pg._tuning import Trial, Tuning
+from a2rchi_pg._usage import Usage
 from a2rchi_pg.catalog import CatalogRepository
+from a2rchi_pg.chat_history import PostgresChatMessageHistory
 from a2rchi_pg.collections import Collection, CollectionSpec, Element, FieldType, IndexKind, Metric
 from a2rchi_pg.config import ConfigRepository
+from a2rchi_pg.conversations import ConversationRepository
 from a2rchi_pg.database import Database, Health
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import (
@@ -74,6 +84,7 @@ __all__ = [
     "SYSTEM",
     "A2rchiError",
     "ApiKey",
+    "Candidate",
     "CatalogDocument",
     "CatalogRepository",
     "CatalogStats",
@@ -83,10 +94,14 @@ __all__ = [
     "CollectionStats",
     "Collections",
     "CommitUnknown",
+    "Comparison",
+    "ComparisonStats",
     "ConfigConflict",
     "ConfigError",
     "ConfigRepository",
     "Conflict",
+    "Conversation",
+    "ConversationRepository",
     "Database",
     "DatabaseError",
     "DecryptionError",
@@ -103,10 +118,12 @@ __all__ = [
     "Explained",
     "Explanation",
     "ExternalKey",
+    "FeedbackEntry",
     "FieldChange",
     "FieldType",
     "Filter",
     "FilterError",
+    "Flags",
     "FusionName",
     "Health",
     "HybridHit",
@@ -124,16 +141,20 @@ __all__ = [
     "ListOptions",
     "ListedDocument",
     "LocalKey",
+    "Message",
     "MetadataField",
     "Metric",
     "MigrationError",
     "MissingReference",
+    "NewMessage",
     "NotFound",
     "NotInTransaction",
     "NotOpen",
     "Op",
+    "Owner",
     "PartialWrite",
     "PermissionDenied",
+    "PostgresChatMessageHistory",
     "PostgresRetriever",
     "PostgresVectorStore",
     "Recorded",
@@ -147,10 +168,15 @@ __all__ = [
     "SelectionRepository",
     "SourceStats",
     "StaticConfig",
+    "Timestamps",
+    "Timing",
+    "ToolCall",
+    "Trace",
     "Transaction",
     "Trial",
     "Tuning",
     "Unavailable",
+    "Usage",
     "User",
     "UserRepository",
     "__version__",

@@ -13,19 +13,27 @@ from a2rchi_pg import (
     CatalogRepository,
     Collections,
     ConfigRepository,
+    ConversationRepository,
     Database,
     KeyResolver,
+    PostgresChatMessageHistory,
     PostgresVectorStore,
     SelectionRepository,
     Transaction,
     UserRepository,
 )
+from a2rchi_pg._comparing import Comparisons
+from a2rchi_pg._feedback import Feedback
+from a2rchi_pg._messages import Messages
+from a2rchi_pg._timing import Timings
+from a2rchi_pg._tracing import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.plugins.stores import WordModel
 
+CONVERSATIONS = (ConversationRepository, Messages, Feedback, Timings, Traces, Comparisons)
 CLASSES = (
     PostgresVectorStore,
     Collections,
@@ -36,6 +44,8 @@ CLASSES = (
     SelectionRepository,
     Database,
     Transaction,
+    PostgresChatMessageHistory,
+    *CONVERSATIONS,
 )
 # What does no I/O itself, or only before there is a loop to block.
 ALONE = {

@@ -4,6 +4,9 @@ A test that asks for ``server``, or for anything that stands on it, runs once pe
 ``@pytest.mark.servers("embedded", …)`` names the ones it is about. ``A2RCHI_PG_TEST_DSN``
 (a role that may create databases) puts one server of your own in their place: tests about
 servers unlike yours are then deselected.
+
+With ``A2RCHI_PG_TEST_ROLE=a2rchi_application`` the databases have the roles of sql/roles.sql and
+are reached as that one; tests that make tables or roles themselves then fail.
 """
 
 from __future__ import annotations
@@ -28,11 +31,13 @@ from a2rchi_pg.database import Database
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import A2rchiError
 from tests.plugins.trees import TreeError, tree
+from tests.roles_support import as_role, make_roles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 EXTERNAL = os.environ.get("A2RCHI_PG_TEST_DSN")
+ROLE = os.environ.get("A2RCHI_PG_TEST_ROLE")
 # Durability is tested on servers of their own: these only have to be fast.
 SETTINGS = {
     "fsync": "off",
@@ -99,7 +104,10 @@ class Servers:
         if server.name not in self._templates:
             name = f"{self.prefix}_template"
             self._until_the_end.enter_context(new_database(server, name))
-            _schema.migrate(make_conninfo(server.dsn, dbname=name))
+            made = make_conninfo(server.dsn, dbname=name)
+            _schema.migrate(made)
+            if ROLE:
+                make_roles(made)
             self._templates[server.name] = name
         return self._templates[server.name]
 
@@ -161,6 +169,11 @@ def new_database(server: Server, name: str, template: str = "template1") -> Iter
             connection.execute(drop.format(sql.Identifier(name)))
 
 
+def acting(dsn: str) -> str:
+    """The DSN as the role that the tests are to act as."""
+    return as_role(dsn, ROLE) if ROLE else dsn
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     with closing(Servers()) as running:
@@ -184,7 +197,7 @@ def dsn(server: Server, servers: Servers, template: str) -> Iterator[str]:
     """A database of the test's own, with the schema."""
     name = f"{servers.prefix}_{secrets.token_hex(4)}"
     with new_database(server, name, template) as conninfo:
-        yield conninfo
+        yield acting(conninfo)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore
 from a2rchi_pg._op import Steps, fetch_tuples, read
-from tests.plugins.servers import new_database
+from tests.plugins.servers import acting, new_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -149,7 +149,7 @@ class CountingRunner:
 def common_dsn(server: Server, servers: Servers, template: str) -> Iterator[str]:
     """A database of a server that many tests share."""
     with new_database(server, f"{servers.prefix}_common", template) as conninfo:
-        yield conninfo
+        yield acting(conninfo)
 
 
 @pytest.fixture(scope="session")

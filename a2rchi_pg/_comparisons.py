@@ -1,0 +1,289 @@
+"""A/B comparisons: two answers to one question, one vote, and what all the votes say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from a2rchi_pg._arguments import one_of
+from a2rchi_pg._inputs import aware, named
+from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
+from a2rchi_pg._owner import asking, required
+from a2rchi_pg.errors import Conflict, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from a2rchi_pg._owner import Owner
+
+Preference: TypeAlias = Literal["a", "b", "tie", "skip"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two answers to one question.
+
+    Attributes:
+        is_config_a_first: Whether answer a was shown first.
+        preference: ``"a"``, ``"b"``, ``"tie"``, ``"skip"``, or None until there was a vote.
+    """
+
+    comparison_id: int
+    conversation_id: int
+    user_prompt_message_id: int
+    response_a_message_id: int
+    response_b_message_id: int
+    model_a: str | None
+    pipeline_a: str | None
+    model_b: str | None
+    pipeline_b: str | None
+    is_config_a_first: bool
+    preference: Preference | None
+    preference_ts: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonStats:
+    """How two models did against each other.
+
+    Attributes:
+        win_rate_a: Wins of a as a share of wins and ties, or None where there are neither.
+        win_rate_b: The same of b.
+    """
+
+    model_a: str | None
+    model_b: str | None
+    total: int
+    wins_a: int
+    wins_b: int
+    ties: int
+    skips: int
+    pending: int
+    win_rate_a: float | None
+    win_rate_b: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One of the two answers.
+
+    Args:
+        message_id: The answer.
+        model: The model compared; None takes the one the message says wrote it.
+        pipeline: The pipeline compared; None takes the message's.
+    """
+
+    message_id: int
+    model: str | None = None
+    pipeline: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", named("model", self.model))
+        object.__setattr__(self, "pipeline", named("pipeline", self.pipeline))
+
+
+def compare(
+    prompt: int, a: Candidate, b: Candidate, *, first: bool, most: int | None, owner: Owner | None
+) -> Op[Comparison]:
+    """Put two answers side by side."""
+    if a.message_id == b.message_id:
+        raise InvalidInput("the two answers must be two messages")
+    if most is not None and most < 1:
+        raise InvalidInput(f"max_pending must be at least 1, got {most!r}")
+    return _compare(prompt, a, b, first, most, owner)
+
+
+@write
+def _compare(
+    prompt: int, a: Candidate, b: Candidate, first: bool, most: int | None, owner: Owner | None
+) -> Steps[Comparison]:
+    """The conversation is held first: only one at a time counts what is pending, and adds to it."""
+    held = yield from fetch_tuples(
+        """
+        SELECT c.conversation_id FROM conversation_metadata c
+        WHERE c.conversation_id = (SELECT conversation_id FROM conversations
+                                   WHERE message_id = %(prompt)s)
+            AND owned_by(c, %(user_id)s, %(client_id)s)
+        FOR NO KEY UPDATE
+        """,
+        prompt=prompt,
+        **asking(owner),
+    )
+    required(held or None, "message", prompt)
+    pending = yield from fetch_value(
+        "SELECT count(*) FROM ab_comparisons WHERE conversation_id = %(id)s AND preference IS NULL",
+        id=held[0][0],
+    )
+    if most is not None and pending >= most:
+        raise Conflict(f"{pending} comparisons of this conversation wait for a vote already")
+    made = yield from fetch_one(
+        """
+        INSERT INTO ab_comparisons (conversation_id, user_prompt_message_id, response_a_message_id,
+            response_b_message_id, model_a, pipeline_a, model_b, pipeline_b, is_config_a_first)
+        SELECT p.conversation_id, p.message_id, a.message_id, b.message_id,
+               coalesce(%(model_a)s, a.model_used), coalesce(%(pipeline_a)s, a.pipeline_used),
+               coalesce(%(model_b)s, b.model_used), coalesce(%(pipeline_b)s, b.pipeline_used),
+               %(first)s
+        FROM conversations p JOIN conversations a USING (conversation_id)
+            JOIN conversations b USING (conversation_id)
+        WHERE p.message_id = %(prompt)s AND p.role = 'user'
+            AND a.message_id = %(a)s AND a.role <> 'user'
+            AND b.message_id = %(b)s AND b.role <> 'user'
+        RETURNING *
+        """,
+        Comparison,
+        prompt=prompt,
+        a=a.message_id,
+        b=b.message_id,
+        model_a=a.model,
+        pipeline_a=a.pipeline,
+        model_b=b.model,
+        pipeline_b=b.pipeline,
+        first=first,
+    )
+    if made is None:
+        raise NotFound(
+            f"message {prompt} is no question that {a.message_id} and {b.message_id} of the same "
+            "conversation answer"
+        )
+    return made
+
+
+def vote(comparison_id: int, preference: Preference, owner: Owner | None) -> Op[Comparison]:
+    """Record the one vote."""
+    one_of(preference, "preference", get_args(Preference))
+    return _vote(comparison_id, preference, owner)
+
+
+@write
+def _vote(comparison_id: int, preference: str, owner: Owner | None) -> Steps[Comparison]:
+    """Of votes at the same time the second waits for the first, and then finds no row to change."""
+    rows = yield from fetch(
+        """
+        WITH own AS (
+            SELECT x.comparison_id
+            FROM ab_comparisons x JOIN conversation_metadata c USING (conversation_id)
+            WHERE x.comparison_id = %(comparison_id)s
+                AND owned_by(c, %(user_id)s, %(client_id)s)
+        ), voted AS (
+            UPDATE ab_comparisons SET preference = %(preference)s, preference_ts = clock_timestamp()
+            WHERE comparison_id = (SELECT comparison_id FROM own) AND preference IS NULL
+            RETURNING *
+        )
+        SELECT voted.* FROM own LEFT JOIN voted USING (comparison_id)
+        """,
+        Comparison,
+        comparison_id=comparison_id,
+        preference=preference,
+        **asking(owner),
+    )
+    required(rows or None, "comparison", comparison_id)
+    if rows[0].comparison_id is None:
+        raise Conflict(f"comparison {comparison_id} has been voted on already")
+    return rows[0]
+
+
+@read
+def get_comparison(comparison_id: int, owner: Owner | None) -> Steps[Comparison | None]:
+    """A comparison, or None."""
+    return (
+        yield from fetch_one(
+            """
+            SELECT x.* FROM ab_comparisons x JOIN conversation_metadata c USING (conversation_id)
+            WHERE x.comparison_id = %(comparison_id)s
+                AND owned_by(c, %(user_id)s, %(client_id)s)
+            """,
+            Comparison,
+            comparison_id=comparison_id,
+            **asking(owner),
+        )
+    )
+
+
+@read
+def comparisons_of(
+    conversation_id: int, pending: bool, owner: Owner | None
+) -> Steps[list[Comparison]]:
+    """A conversation's comparisons, oldest first; all, or those without a vote."""
+    return (
+        yield from fetch(
+            """
+            SELECT x.* FROM ab_comparisons x JOIN conversation_metadata c USING (conversation_id)
+            WHERE x.conversation_id = %(conversation_id)s
+                AND (x.preference IS NULL OR NOT %(pending)s)
+                AND owned_by(c, %(user_id)s, %(client_id)s)
+            ORDER BY x.created_at, x.comparison_id
+            """,
+            Comparison,
+            conversation_id=conversation_id,
+            pending=pending,
+            **asking(owner),
+        )
+    )
+
+
+@write
+def delete_comparison(comparison_id: int, owner: Owner | None) -> Steps[bool]:
+    """Delete a comparison; False where there is none."""
+    query = """
+        DELETE FROM ab_comparisons x USING conversation_metadata c
+        WHERE x.comparison_id = %(comparison_id)s AND c.conversation_id = x.conversation_id
+            AND owned_by(c, %(user_id)s, %(client_id)s)
+        RETURNING true
+    """
+    return bool((yield from fetch_value(query, comparison_id=comparison_id, **asking(owner))))
+
+
+def comparison_stats(
+    model_a: str | None,
+    model_b: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    owner: Owner | None,
+) -> Op[list[ComparisonStats]]:
+    """What the votes say, by pair of models."""
+    return _stats(model_a, model_b, aware("since", since), aware("until", until), owner)
+
+
+@read
+def _stats(
+    model_a: str | None,
+    model_b: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    owner: Owner | None,
+) -> Steps[list[ComparisonStats]]:
+    return (
+        yield from fetch(
+            """
+            SELECT s.*, wins_a::float8 / nullif(wins_a + wins_b + ties, 0) AS win_rate_a,
+                   wins_b::float8 / nullif(wins_a + wins_b + ties, 0) AS win_rate_b
+            FROM (
+                SELECT x.model_a, x.model_b, count(*) AS total,
+                       count(*) FILTER (WHERE x.preference = 'a') AS wins_a,
+                       count(*) FILTER (WHERE x.preference = 'b') AS wins_b,
+                       count(*) FILTER (WHERE x.preference = 'tie') AS ties,
+                       count(*) FILTER (WHERE x.preference = 'skip') AS skips,
+                       count(*) FILTER (WHERE x.preference IS NULL) AS pending
+                FROM ab_comparisons x
+                WHERE x.created_at >= coalesce(%(since)s, '-infinity'::timestamptz)
+                    AND x.created_at < coalesce(%(until)s, 'infinity'::timestamptz)
+                    AND (%(model_a)s::text IS NULL OR x.model_a = %(model_a)s)
+                    AND (%(model_b)s::text IS NULL OR x.model_b = %(model_b)s)
+                    AND ((%(user_id)s::text IS NULL AND %(client_id)s::text IS NULL)
+                        OR x.conversation_id IN (
+                            SELECT c.conversation_id FROM conversation_metadata c
+                            WHERE owned_by(c, %(user_id)s, %(client_id)s)))
+                GROUP BY 1, 2
+            ) AS s
+            ORDER BY total DESC, model_a, model_b
+            """,
+            ComparisonStats,
+            model_a=model_a,
+            model_b=model_b,
+            since=since,
+            until=until,
+            **asking(owner),
+        )
+    )

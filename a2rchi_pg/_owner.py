@@ -1,0 +1,57 @@
+"""Whose a conversation is, and so who may see and change what hangs on it.
+
+Every statement that names an owner asks ``owned_by`` (a function of the schema, inlined by the
+planner) about the conversation it touches: no check comes before the write, nor in another
+statement. What is another's is not there: nothing tells the two apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from a2rchi_pg._content import clean_id
+from a2rchi_pg.errors import InvalidInput, NotFound
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A user, a client, or a user at a client.
+
+    A conversation that has a user is that user's, in whatever browser. One without is its client's:
+    whoever knows the client's id reads it, so ids of clients must be hard to guess.
+
+    Args:
+        user_id: The host's id of a person that it has authenticated.
+        client_id: What a browser, a mailbox or a ticket is known by.
+
+    Raises:
+        InvalidInput: If neither is given, or one is blank.
+    """
+
+    user_id: str | None = None
+    client_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.user_id is None and self.client_id is None:
+            raise InvalidInput("an owner needs a user_id or a client_id")
+        for value in (self.user_id, self.client_id):
+            if value is not None:
+                clean_id(value)
+
+
+def asking(owner: Owner | None) -> dict[str, str | None]:
+    """The parameters of ``owned_by(c, %(user_id)s, %(client_id)s)``; None is the host itself."""
+    return {
+        "user_id": owner.user_id if owner else None,
+        "client_id": owner.client_id if owner else None,
+    }
+
+
+def required(found: T | None, what: str, id_: object) -> T:
+    """``found``, where it was."""
+    if found is None:
+        raise NotFound(f"there is no {what} {id_}, or it is not yours")
+    return found

@@ -1,0 +1,76 @@
+-- Optional: three roles with the least rights that do, for the tables in the current schema. Run as
+-- a superuser, or as the tables' owner who may create roles, and again after each upgrade:
+--
+--     psql -1 -v ON_ERROR_STOP=1 -f sql/roles.sql
+--
+-- They can't log in; grant them to those who can:
+--
+--     CREATE ROLE chat LOGIN PASSWORD '…' IN ROLE a2rchi_application;
+--     CREATE ROLE grafana LOGIN PASSWORD '…' IN ROLE a2rchi_reader;
+--
+-- a2rchi_owner        owns every table, view and function, and so migrates: from now on with
+--                     options='-c role=a2rchi_owner' in the DSN, lest new tables be somebody else's
+-- a2rchi_application  does all of the library's work, and owns nothing
+-- a2rchi_reader       reads the views v_*, and nothing else
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['a2rchi_owner', 'a2rchi_application', 'a2rchi_reader'] LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;  -- it is there, perhaps for another database
+        END;
+    END LOOP;
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO a2rchi_owner', current_schema);
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO a2rchi_application, a2rchi_reader', current_schema);
+END
+$$;
+
+-- Not what belongs to an extension, nor another role's in a schema that is shared: what the ledger's
+-- owner has in this schema is taken for ours. A host whose tables stand here too needs another role
+-- or another schema for one of the two.
+DO $$
+DECLARE
+    here regnamespace := quote_ident(current_schema)::regnamespace;
+    ours oid[] := ARRAY['a2rchi_owner'::regrole::oid,
+        (SELECT relowner FROM pg_class WHERE oid = to_regclass('schema_migrations'))];
+    item record;
+BEGIN
+    FOR item IN
+        SELECT c.relname AS name, c.relkind AS kind
+        FROM pg_class c
+        WHERE c.relnamespace = here AND c.relkind IN ('r', 'p', 'v') AND c.relowner = ANY (ours)
+            AND NOT EXISTS (SELECT FROM pg_depend d
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE format('ALTER TABLE %I OWNER TO a2rchi_owner', item.name);
+        EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, a2rchi_application, a2rchi_reader', item.name);
+        EXECUTE format('GRANT SELECT ON %I TO a2rchi_application', item.name);
+        IF item.kind = 'v' THEN
+            IF starts_with(item.name, 'v_') THEN
+                EXECUTE format('GRANT SELECT ON %I TO a2rchi_reader', item.name);
+            END IF;
+        -- Collections are changed by functions, the ledger by migrations.
+        ELSIF item.name NOT IN ('schema_migrations', 'collections') THEN
+            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I TO a2rchi_application', item.name);
+            IF starts_with(item.name, 'document_chunks') THEN
+                -- To reindex online; a new collection's table takes its rights from its parent.
+                EXECUTE format('GRANT MAINTAIN ON %I TO a2rchi_application', item.name);
+            END IF;
+        END IF;
+    END LOOP;
+    FOR item IN
+        SELECT p.oid::regprocedure AS name
+        FROM pg_proc p
+        WHERE p.pronamespace = here AND p.proowner = ANY (ours)
+            AND NOT EXISTS (SELECT FROM pg_depend d
+                WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO a2rchi_owner', item.name);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO a2rchi_application', item.name);
+    END LOOP;
+END
+$$;

@@ -1,0 +1,21 @@
+"""The roles of sql/roles.sql, made in a test's database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+ROLES = Path(__file__).parent.parent / "sql" / "roles.sql"
+
+
+def make_roles(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(ROLES.read_bytes())
+
+
+def as_role(dsn: str, role: str) -> str:
+    """The DSN that acts as a role."""
+    given = conninfo_to_dict(dsn).get("options") or ""
+    return make_conninfo(dsn, options=f"{given} -c role={role}".strip())

@@ -27,11 +27,14 @@ MAX_BIGINT = 2**63 - 1
 
 # What was chosen for {document}, or NULL. Columns are renamed, so that document_id means the row
 # that is asked about. A conversation known to be another user's counts as none.
-_HERE = """conversation = %(conversation_id)s::bigint
-        AND (owner = %(user_id)s::text OR owner IS NULL OR %(user_id)s::text IS NULL)"""
+OURS = """EXISTS (
+            SELECT FROM conversation_metadata AS whole
+            WHERE whole.conversation_id = %(conversation_id)s::bigint
+                AND coalesce(whole.user_id = %(user_id)s::text, true))"""
+_HERE = f"conversation = %(conversation_id)s::bigint AND {OURS}"
 CONVERSATION_CHOICE = f"""(
     SELECT chosen
-    FROM conversation_document_selection AS tier (conversation, document, chosen, owner)
+    FROM conversation_document_selection AS tier (conversation, document, chosen)
     WHERE document = {{document}} AND {_HERE})"""  # noqa: S608 - our own text
 USER_CHOICE = """(
     SELECT chosen
@@ -92,11 +95,11 @@ def hidden(
 # What the conversation hides is all in the first part, so the others need only leave out what it,
 # or the user, shows: one pass over each.
 _SHOWN_HERE = f"""EXISTS (
-        SELECT FROM conversation_document_selection AS here (conversation, document, chosen, owner)
+        SELECT FROM conversation_document_selection AS here (conversation, document, chosen)
         WHERE here.document = {{document}} AND here.chosen AND {_HERE})"""
 _HIDDEN = f"""
     SELECT document
-    FROM conversation_document_selection AS tier (conversation, document, chosen, owner)
+    FROM conversation_document_selection AS tier (conversation, document, chosen)
     WHERE {_HERE} AND NOT chosen
     UNION ALL
     SELECT mine.document

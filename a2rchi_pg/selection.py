@@ -13,8 +13,8 @@ from a2rchi_pg._document_filter import which_documents
 from a2rchi_pg._documents import DocumentKey, split_keys
 from a2rchi_pg._listing import DocumentPage, ListedDocument, list_documents, listing
 from a2rchi_pg._op import Op, Steps, fetch_tuples, fetch_value, write
-from a2rchi_pg._scope import check_conversation, check_user, scope_params
-from a2rchi_pg.errors import InvalidInput, NotFound, PermissionDenied
+from a2rchi_pg._scope import OURS, check_conversation, check_user, scope_params
+from a2rchi_pg.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,13 +48,7 @@ _CHOSEN = """
 _RESULT = """
     SELECT (SELECT count(*) FROM chosen), ARRAY(SELECT name FROM unknown)
 """
-_OTHERS = """
-    others AS (
-        SELECT FROM conversation_document_selection
-        WHERE conversation_id = %(conversation_id)s AND user_id <> %(user_id)s::text
-        LIMIT 1
-    ),
-"""
+_OURS = f"ours AS (SELECT {OURS} AS yes)"
 
 
 @write
@@ -81,6 +75,7 @@ def _set_user(chosen: Params) -> Steps[int]:
     query = (
         _CHOSEN  # noqa: S608 - our own text
         + """
+        person AS (INSERT INTO users (id) VALUES (%(user_id)s) ON CONFLICT (id) DO NOTHING),
         stored AS (
             INSERT INTO user_document_selection AS s (user_id, document_id, enabled)
             SELECT %(user_id)s, id, enabled FROM chosen ORDER BY id
@@ -100,27 +95,25 @@ def _set_conversation(chosen: Params) -> Steps[int]:
     """Choose for a conversation, if it isn't another user's; all or none."""
     query = (
         _CHOSEN  # noqa: S608 - our own text
-        + _OTHERS
-        + """
+        + _OURS
+        + """,
         stored AS (
             INSERT INTO conversation_document_selection AS s
-                (conversation_id, document_id, enabled, user_id)
-            SELECT %(conversation_id)s, id, enabled, %(user_id)s::text
-            FROM chosen
-            WHERE NOT EXISTS (SELECT FROM others)
+                (conversation_id, document_id, enabled)
+            SELECT %(conversation_id)s, id, enabled
+            FROM chosen, ours
+            WHERE yes
             ORDER BY id
             ON CONFLICT (conversation_id, document_id) DO UPDATE
-            SET enabled = excluded.enabled, updated_at = now(),
-                user_id = coalesce(excluded.user_id, s.user_id)
-            WHERE (s.enabled, s.user_id) IS DISTINCT FROM
-                (excluded.enabled, coalesce(excluded.user_id, s.user_id))
+            SET enabled = excluded.enabled, updated_at = now()
+            WHERE s.enabled <> excluded.enabled
         )
         """
         + _RESULT
-        + ", EXISTS (SELECT FROM others)"
+        + ", (SELECT yes FROM ours)"
     )
-    ((count, unknown, is_others),) = yield from fetch_tuples(query, **chosen)
-    _allowed(chosen["conversation_id"], is_others)
+    ((count, unknown, is_ours),) = yield from fetch_tuples(query, **chosen)
+    _allowed(chosen["conversation_id"], is_ours)
     return _known(count, unknown)
 
 
@@ -144,19 +137,19 @@ def _clear_user(chosen: Params) -> Steps[int]:
 def _clear_conversation(chosen: Params) -> Steps[int]:
     """Forget what was chosen for a conversation, if it isn't another user's."""
     query = f"""
-        WITH {_OTHERS}
+        WITH {_OURS},
         gone AS (
             DELETE FROM conversation_document_selection
-            WHERE conversation_id = %(conversation_id)s AND NOT EXISTS (SELECT FROM others)
+            WHERE conversation_id = %(conversation_id)s AND (SELECT yes FROM ours)
                 AND (%(every)s OR document_id IN (
                     SELECT id FROM documents
                     WHERE id = ANY(%(ids)s::bigint[]) OR resource_hash = ANY(%(hashes)s::text[])))
             RETURNING document_id
         )
-        SELECT (SELECT count(*) FROM gone), EXISTS (SELECT FROM others)
+        SELECT (SELECT count(*) FROM gone), (SELECT yes FROM ours)
     """  # noqa: S608 - our own text
-    ((count, is_others),) = yield from fetch_tuples(query, **chosen)
-    _allowed(chosen["conversation_id"], is_others)
+    ((count, is_ours),) = yield from fetch_tuples(query, **chosen)
+    _allowed(chosen["conversation_id"], is_ours)
     return int(count)
 
 
@@ -224,8 +217,8 @@ class SelectionRepository:
             How many documents were named.
 
         Raises:
-            NotFound: If one is unknown or deleted; names up to ten. Nothing was stored.
-            PermissionDenied: If choices of another user stand in it. Nothing was stored.
+            NotFound: If one is unknown or deleted (names up to ten), or there is no such
+                conversation, or it is another user's. Nothing was stored.
         """
         chosen = _of_conversation(conversation_id, user_id) | _columns(choices)
         return self._runner.run(_set_conversation(chosen))
@@ -254,7 +247,7 @@ class SelectionRepository:
             How many choices that were.
 
         Raises:
-            PermissionDenied: If choices of another user stand in it. Nothing was cleared.
+            NotFound: If there is no such conversation, or it is another user's.
         """
         chosen = _of_conversation(conversation_id, user_id) | _which(documents)
         return self._runner.run(_clear_conversation(chosen))
@@ -393,6 +386,6 @@ def _known(count: int, unknown: list[str]) -> int:
     return count
 
 
-def _allowed(conversation_id: int, is_others: bool) -> None:
-    if is_others:
-        raise PermissionDenied(f"conversation {conversation_id} is another user's")
+def _allowed(conversation_id: int, is_ours: bool) -> None:
+    if not is_ours:
+        raise NotFound(f"there is no conversation {conversation_id}, or it is another user's")

@@ -10,7 +10,7 @@ import pytest
 from a2rchi_pg import CatalogRepository, Collections, CollectionSpec, Database
 from a2rchi_pg.errors import FilterError, InvalidInput
 from tests.database_support import commands
-from tests.plugins.catalogs import hashes, spec
+from tests.plugins.catalogs import hashes, make_conversation, spec
 from tests.plugins.servers import new_database
 
 if TYPE_CHECKING:
@@ -314,7 +314,10 @@ def test_over_all_collections_the_worst_state_counts(library: CatalogRepository)
     assert library.stats().chunks == 12
 
 
-def test_s2_a_listing_knows_every_tier(library: CatalogRepository, selection: SelectionRepository):
+def test_s2_a_listing_knows_every_tier(
+    database: Database, library: CatalogRepository, selection: SelectionRepository
+):
+    make_conversation(database, 5, "ann")
     selection.set_system({"w1": False})
     selection.set_user("ann", {"w1": True, "w2": False})
     selection.set_conversation(5, {"w2": True, "w3": False}, user_id="ann")

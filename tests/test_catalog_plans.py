@@ -51,6 +51,7 @@ CHUNKS = """
     FROM documents d, collections c, generate_series(0, 9) i
     WHERE d.id % 10 = 5
 """
+PEOPLE = "INSERT INTO users (id) VALUES ('half'), ('another')"
 CHOICES = """
     INSERT INTO user_document_selection
     SELECT name, id, id % 3 = 0
@@ -67,7 +68,7 @@ def large(server, servers, template) -> Iterator[Database]:
     ):
         Collections(database).create(CollectionSpec(name="c", index="none"), 2)
         with psycopg.connect(dsn, autocommit=True) as connection:
-            for fill in (DOCUMENTS, STATES, CHUNKS, CHOICES, "ANALYZE"):
+            for fill in (DOCUMENTS, STATES, CHUNKS, PEOPLE, CHOICES, "ANALYZE"):
                 connection.execute(fill)
             wait_until(lambda: is_vacuumed(connection), seconds=60)
         yield database

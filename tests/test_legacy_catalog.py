@@ -9,6 +9,7 @@ import pytest
 from a2rchi_pg import Collections, CollectionSpec, Database, LegacyCatalog
 from a2rchi_pg.errors import IllegalTransition, InvalidInput, NotFound
 from tests.database_support import commands
+from tests.plugins.catalogs import make_conversation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 def service(database: Database, tmp_path: Path) -> LegacyCatalog:
-    """Four resources, two of them with files."""
+    """Four resources, two of them with files, and conversation 5."""
+    make_conversation(database, 5)
     Collections(database).create(CollectionSpec(name="default", index="none"), 2)
     catalog = LegacyCatalog(tmp_path, database)
     (tmp_path / "web").mkdir()

@@ -96,10 +96,11 @@ def sql(filled) -> Iterator[psycopg.Connection]:
             "UPDATE documents SET enabled = true, deleted_at = NULL "
             "WHERE NOT enabled OR deleted_at IS NOT NULL"
         )
-        connection.execute("TRUNCATE user_document_selection, conversation_document_selection")
+        connection.execute("TRUNCATE users, conversation_metadata CASCADE")
 
 
 def choose(sql: psycopg.Connection, user: str, numbers: Iterator[int] | set[int], on: bool) -> None:
+    sql.execute("INSERT INTO users (id) VALUES (%s) ON CONFLICT DO NOTHING", [user])
     sql.execute(
         "INSERT INTO user_document_selection (user_id, document_id, enabled) "
         "SELECT %s, id, %s FROM documents WHERE resource_hash = ANY(%s)",
@@ -157,6 +158,7 @@ def test_the_narrowest_choice_decides(store, sql, name):
     sql.execute("UPDATE documents SET deleted_at = now() WHERE resource_hash = %s", [str(fourth)])
     choose(sql, "ada", {first}, on=True)
     choose(sql, "ada", {second, third}, on=False)
+    sql.execute("INSERT INTO conversation_metadata (conversation_id, user_id) VALUES (7, 'ada')")
     sql.execute(
         "INSERT INTO conversation_document_selection (conversation_id, document_id, enabled) "
         "SELECT 7, id, true FROM documents WHERE resource_hash = %s",

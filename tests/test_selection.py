@@ -8,9 +8,9 @@ import pytest
 
 from a2rchi_pg import Collections, CollectionSpec
 from a2rchi_pg._scope import hidden, visible
-from a2rchi_pg.errors import InvalidInput, NotFound, PermissionDenied
+from a2rchi_pg.errors import InvalidInput, NotFound
 from tests.database_support import commands, rows
-from tests.plugins.catalogs import hashes, spec
+from tests.plugins.catalogs import hashes, make_conversation, spec
 
 if TYPE_CHECKING:
     from a2rchi_pg import CatalogRepository, Database, SelectionRepository
@@ -19,9 +19,13 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
-def chosen(catalog: CatalogRepository, selection: SelectionRepository) -> SelectionRepository:
-    """A selection over the documents a to e."""
+def chosen(
+    database: Database, catalog: CatalogRepository, selection: SelectionRepository
+) -> SelectionRepository:
+    """A selection over the documents a to e, and conversations 0 and 7 of ann's."""
     catalog.upsert_many(spec(name) for name in "abcde")
+    for number in (0, 7):
+        make_conversation(database, number, "ann")
     return selection
 
 
@@ -143,11 +147,13 @@ def test_a7_a_conversation_is_its_owners(chosen: SelectionRepository):
         lambda: chosen.set_conversation(0, {"a": True}, user_id="bob"),
         lambda: chosen.clear_conversation(0, user_id="bob"),
     ):
-        with pytest.raises(PermissionDenied, match="conversation 0 is another user's"):
+        with pytest.raises(NotFound, match="no conversation 0, or it is another user's"):
             attempt()
     assert stored(chosen) == before
     assert (seen(chosen, "bob", 0), seen(chosen, "ann", 0)) == ("abcde", "bcde")
     assert chosen.set_conversation(0, {"b": False}) == 1  # the host has seen to it
+    with pytest.raises(NotFound, match="no conversation 8"):
+        chosen.set_conversation(8, {"b": False})
     assert chosen.clear_conversation(0, user_id="ann") == 2
 
 

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from a2rchi_pg import CatalogRepository, NotFound, PermissionDenied, SelectionRepository
+from a2rchi_pg import CatalogRepository, NotFound, SelectionRepository
 from a2rchi_pg._scope import visible
 from tests.database_support import commands, rows
-from tests.plugins.catalogs import hashes, spec
+from tests.plugins.catalogs import hashes, make_conversation, spec
 
 if TYPE_CHECKING:
     from a2rchi_pg import Database
@@ -22,30 +22,31 @@ pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(300)]
 NAMES = ["a", "b", "c", "d"]
 names = st.sampled_from(NAMES)
 users = st.sampled_from(["ann", "bob"])
-conversations = st.sampled_from([1, 2])
+OWNERS = {1: "ann", 2: None}
+conversations = st.sampled_from([*OWNERS])
 choices = st.dictionaries(st.sampled_from([*NAMES, "unknown"]), st.booleans(), max_size=4)
 
 
 class Model:
-    """The three tiers as dictionaries; whose a conversation is by its first row."""
+    """The three tiers as dictionaries."""
 
     def __init__(self) -> None:
         self.live: dict[str, bool] = {}  # document -> whether it isn't deleted
         self.system: dict[str, bool] = {}
         self.user: dict[tuple[str, str], bool] = {}
-        self.conversation: dict[tuple[int, str], tuple[bool, str | None]] = {}
+        self.conversation: dict[tuple[int, str], bool] = {}
 
     def knows(self, documents: Any) -> bool:
         return all(self.live.get(document) for document in documents)
 
     def is_others(self, conversation: int, user: str | None) -> bool:
-        owners = {o for (c, _), (_, o) in self.conversation.items() if c == conversation}
-        return user is not None and bool(owners - {user, None})
+        owner = OWNERS.get(conversation)
+        return None not in {user, owner} and owner != user
 
     def sees(self, document: str, user: str | None, conversation: int | None) -> bool:
         here = self.conversation.get((conversation or 0, document))
-        if here is not None and (here[1] is None or user is None or here[1] == user):
-            return here[0]
+        if here is not None and not self.is_others(conversation or 0, user):
+            return here
         return self.user.get((user or "", document), self.system[document])
 
     def forget(self, document: str) -> None:
@@ -57,6 +58,8 @@ class Model:
 
 def machine(database: Database) -> type[RuleBasedStateMachine]:
     catalog, selection = CatalogRepository(database), SelectionRepository(database)
+    for conversation, owner in OWNERS.items():
+        make_conversation(database, conversation, owner)
 
     class Selection(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -111,13 +114,11 @@ def machine(database: Database) -> type[RuleBasedStateMachine]:
             self, conversation: int, user: str | None, chosen: dict[str, bool]
         ) -> None:
             if self.model.is_others(conversation, user):
-                with pytest.raises(PermissionDenied):
+                with pytest.raises(NotFound):
                     selection.set_conversation(conversation, chosen, user_id=user)
             elif self.model.knows(chosen):
                 assert selection.set_conversation(conversation, chosen, user_id=user) == len(chosen)
-                for document, on in chosen.items():
-                    _, owner = self.model.conversation.get((conversation, document), (on, None))
-                    self.model.conversation[conversation, document] = (on, user or owner)
+                self.model.conversation |= {(conversation, name): on for name, on in chosen.items()}
             else:
                 with pytest.raises(NotFound):
                     selection.set_conversation(conversation, chosen, user_id=user)
@@ -136,7 +137,7 @@ def machine(database: Database) -> type[RuleBasedStateMachine]:
         @rule(conversation=conversations, user=users | st.none())
         def clear_conversation(self, conversation: int, user: str | None) -> None:
             if self.model.is_others(conversation, user):
-                with pytest.raises(PermissionDenied):
+                with pytest.raises(NotFound):
                     selection.clear_conversation(conversation, user_id=user)
                 return
             gone = [key for key in self.model.conversation if key[0] == conversation]

@@ -3,7 +3,7 @@
 -- A row stands only where somebody chose, so these tables hold what differs and no more.
 
 CREATE TABLE user_document_selection (
-    user_id     text NOT NULL CHECK (user_id <> ''),
+    user_id     text NOT NULL REFERENCES users ON DELETE CASCADE ON UPDATE CASCADE,
     document_id bigint NOT NULL REFERENCES documents ON DELETE CASCADE,
     enabled     boolean NOT NULL,
     updated_at  timestamptz NOT NULL DEFAULT now(),
@@ -13,17 +13,14 @@ COMMENT ON TABLE user_document_selection IS 'User tier of document selection.';
 CREATE INDEX user_document_selection_document ON user_document_selection (document_id);
 
 CREATE TABLE conversation_document_selection (
-    conversation_id bigint NOT NULL,
+    conversation_id bigint NOT NULL REFERENCES conversation_metadata ON DELETE CASCADE,
     document_id     bigint NOT NULL REFERENCES documents ON DELETE CASCADE,
     enabled         boolean NOT NULL,
-    user_id         text CHECK (user_id <> ''),
     updated_at      timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (conversation_id, document_id) INCLUDE (enabled, user_id)
+    PRIMARY KEY (conversation_id, document_id) INCLUDE (enabled)
 );
 COMMENT ON TABLE conversation_document_selection IS 'Conversation tier of document selection.';
-COMMENT ON COLUMN conversation_document_selection.user_id IS
-    'Whose conversation it is; NULL where whoever chose did not say.';
 CREATE INDEX conversation_document_selection_document
     ON conversation_document_selection (document_id);
 
-INSERT INTO schema_migrations (number, name) VALUES (7, '0007_selection.sql');
+INSERT INTO schema_migrations (number, name) VALUES (9, '0009_selection.sql');

@@ -22,6 +22,7 @@ from a2rchi_pg._inspection import MetadataField
 from a2rchi_pg._layers import Explained
 from a2rchi_pg._legacy_catalog import LegacyCatalog
 from a2rchi_pg._listing import DocumentPage, ListedDocument, ListOptions
+from a2rchi_pg._local_key import LocalKey
 from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
 from a2rchi_pg._messages import Message, NewMessage
 from a2rchi_pg._op import Op, Runner
@@ -73,7 +74,7 @@ from a2rchi_pg.errors import (
     Unavailable,
 )
 from a2rchi_pg.key_resolver import KeyResolver, ResolvedKey
-from a2rchi_pg.keyring import ExternalKey, KeyRing, LocalKey
+from a2rchi_pg.keyring import ExternalKey, KeyRing
 from a2rchi_pg.retriever import PostgresRetriever
 from a2rchi_pg.selection import SelectionRepository
 from a2rchi_pg.users import UserRepository

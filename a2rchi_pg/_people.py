@@ -112,38 +112,35 @@ def get_user(user_id: str) -> Steps[User | None]:
 
 @write
 def get_or_create(user_id: str, profile: Profile) -> Steps[User]:
-    """The user, made or brought up to date with what is known; one statement unless in a race.
+    """The user, made or brought up to date; only read where there is nothing new to know.
 
     A person who has logged in once never becomes anonymous again.
     """
     query = """
-        WITH changed AS (
+        WITH same AS (
+            SELECT * FROM users
+            WHERE id = %(user_id)s
+                AND coalesce(nullif(%(auth_provider)s, 'anonymous'), auth_provider) = auth_provider
+                AND (%(display_name)s::text IS NULL OR display_name = %(display_name)s)
+                AND (%(email)s::text IS NULL OR email = %(email)s)
+        ), changed AS (
             INSERT INTO users AS u (id, auth_provider, display_name, email)
-            VALUES (%(user_id)s, coalesce(%(auth_provider)s, 'anonymous'),
-                    %(display_name)s::text, %(email)s::text)
+            SELECT %(user_id)s, coalesce(%(auth_provider)s, 'anonymous'),
+                   %(display_name)s, %(email)s
+            WHERE NOT EXISTS (SELECT FROM same)
             ON CONFLICT (id) DO UPDATE
-            SET auth_provider = CASE WHEN excluded.auth_provider = 'anonymous'
-                    THEN u.auth_provider ELSE excluded.auth_provider END,
+            SET auth_provider = coalesce(nullif(excluded.auth_provider, 'anonymous'),
+                    u.auth_provider),
                 display_name = coalesce(excluded.display_name, u.display_name),
                 email = coalesce(excluded.email, u.email),
                 updated_at = now()
-            WHERE (excluded.auth_provider <> 'anonymous'
-                   AND excluded.auth_provider <> u.auth_provider)
-                OR excluded.display_name IS DISTINCT FROM
-                   CASE WHEN excluded.display_name IS NOT NULL THEN u.display_name END
-                OR excluded.email IS DISTINCT FROM
-                   CASE WHEN excluded.email IS NOT NULL THEN u.email END
             RETURNING *
         )
-        SELECT * FROM changed
-        UNION ALL
-        SELECT * FROM users WHERE id = %(user_id)s AND NOT EXISTS (SELECT FROM changed)
+        SELECT * FROM same UNION ALL SELECT * FROM changed
     """
     given = {f.name: getattr(profile, f.name) for f in fields(profile)}
-    while True:
-        found = yield from fetch_one(query, User, user_id=user_id, **given)
-        if found is not None:
-            return found  # or else another session made it just now, and the next look sees it
+    (user,) = yield from fetch(query, User, user_id=user_id, **given)
+    return user
 
 
 @read
@@ -258,7 +255,7 @@ class Rebound:
     """An anonymous user's key, encrypted anew for the one who takes it over."""
 
     provider: str
-    was: bytes
+    was: bytes = field(repr=False)
     sealed: Sealed
 
 

@@ -9,22 +9,16 @@ provider's, it can't be opened. A secret looks like this::
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from a2rchi_pg import _openpgp
+from a2rchi_pg._local_key import KEY_BYTES, NONCE_BYTES, PURPOSE, LocalKey, decrypt
 from a2rchi_pg.errors import DecryptionError, InvalidInput
 
 if TYPE_CHECKING:
@@ -36,14 +30,6 @@ Format: TypeAlias = Literal["aesgcm", "pgcrypto"]
 KEY_VARIABLE = "BYOK_ENCRYPTION_KEY"
 LEGACY_VARIABLE = "BYOK_LEGACY_KEY"
 _VERSION = 1
-_PURPOSE = b"a2rchi_pg api key"
-_KEY_BYTES = 32
-_NONCE_BYTES = 12
-_MIN_CHARACTERS = 32
-_MIN_DISTINCT = 10
-_EXAMPLES = re.compile(
-    "change.?me|change.?this|example|password|passphrase|secret|your.?key", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,64 +76,6 @@ class ExternalKey:
     id: str
     wrap: Callable[[bytes], bytes] = field(repr=False)
     unwrap: Callable[[bytes], bytes] = field(repr=False)
-
-
-class LocalKey:
-    """A key held in this process, made of 32 random bytes or of a long passphrase.
-
-    Args:
-        text: 32 bytes as base64 or hexadecimal, or a passphrase of 32 characters and more.
-
-    Raises:
-        InvalidInput: If it is short, repeats itself or comes from an example.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._raw = _decoded(text)
-        _refuse_weak(text, self._raw)
-
-    def __repr__(self) -> str:
-        return f"<LocalKey {self.id}>"
-
-    @cached_property
-    def _material(self) -> bytes:
-        if self._raw is not None:
-            return self._raw
-        # A fixed salt: the id has to be the same in every process.
-        return Scrypt(salt=_PURPOSE, length=_KEY_BYTES, n=2**15, r=8, p=1).derive(
-            self.text.encode()
-        )
-
-    def _derive(self, use: str, length: int) -> bytes:
-        info = f"a2rchi_pg {use}".encode()
-        return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(self._material)
-
-    @property
-    def id(self) -> str:
-        """Eight hexadecimal digits that say nothing about the key."""
-        return self._id
-
-    @cached_property
-    def _id(self) -> str:
-        return self._derive("key id", 4).hex()
-
-    @cached_property
-    def _cipher(self) -> AESGCM:
-        return AESGCM(self._derive("key encryption", _KEY_BYTES))
-
-    def wrap(self, data_key: bytes) -> bytes:
-        """The data key, encrypted."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, data_key, _PURPOSE)
-
-    def unwrap(self, wrapped: bytes) -> bytes:
-        """The data key again.
-
-        Raises:
-            DecryptionError: If it was wrapped by another key, or damaged.
-        """
-        return _decrypt(self._cipher, wrapped, _PURPOSE)
 
 
 class KeyRing:
@@ -258,10 +186,10 @@ class KeyRing:
         if version != bytes([_VERSION]) or key is None:
             raise DecryptionError("the stored key is encrypted with a key that the ring lacks")
         data_key = key.unwrap(wrapped)
-        if len(data_key) != _KEY_BYTES:
+        if len(data_key) != KEY_BYTES:
             raise DecryptionError("the stored key has no data key that opens it")
         header = ciphertext[: len(ciphertext) - len(rest)]
-        return _decrypt(AESGCM(data_key), rest, header + binding)
+        return decrypt(AESGCM(data_key), rest, header + binding)
 
     def _open_pgcrypto(self, sealed: Sealed) -> bytes:
         local = [key for key in self._keys.values() if isinstance(key, LocalKey)]
@@ -274,30 +202,16 @@ class KeyRing:
         raise DecryptionError("no key of the ring opens what pgcrypto encrypted")
 
 
-def generate_key() -> str:
-    """A new key for ``BYOK_ENCRYPTION_KEY``: 32 random bytes as base64."""
-    return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
-
-
 def _seal(key: RingKey, plaintext: bytes, binding: bytes) -> bytes:
-    data_key, nonce = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES)
+    data_key, nonce = AESGCM.generate_key(256), os.urandom(NONCE_BYTES)
     header = bytes([_VERSION]) + _joined(key.id.encode(), 1) + _joined(key.wrap(data_key), 2)
     return header + nonce + AESGCM(data_key).encrypt(nonce, plaintext, header + binding)
-
-
-def _decrypt(cipher: AESGCM, sealed: bytes, associated: bytes) -> bytes:
-    try:
-        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], associated)
-    except (InvalidTag, ValueError):
-        raise DecryptionError(
-            "the stored key can't be opened: it was damaged, or sealed for someone else"
-        ) from None
 
 
 def _binding(user_id: str, provider: str) -> bytes:
     """Whom and what a secret is for, so that no two pairs look the same."""
     parts = (user_id.encode("utf-8", "surrogatepass"), provider.encode())
-    return _PURPOSE + b"".join(_joined(part, 4) for part in parts)
+    return PURPOSE + b"".join(_joined(part, 4) for part in parts)
 
 
 def _joined(part: bytes, size: int) -> bytes:
@@ -319,36 +233,3 @@ def _setting(environ: Mapping[str, str], name: str) -> str:
         return Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the file {name}_FILE names can't be read: {file}") from error
-
-
-def _decoded(text: str) -> bytes | None:
-    """32 bytes written as base64 or hexadecimal; None for a passphrase."""
-    if re.fullmatch("[0-9a-fA-F]{64}", text):
-        return bytes.fromhex(text)
-    try:
-        raw = base64.b64decode(text.replace("-", "+").replace("_", "/") + "==", validate=False)
-    except (binascii.Error, ValueError):
-        return None
-    return raw if re.fullmatch("[A-Za-z0-9+/_-]{43}=?", text) and len(raw) == _KEY_BYTES else None
-
-
-def _refuse_weak(text: str, raw: bytes | None) -> None:
-    steps = {(b - a) % 256 for a, b in zip(raw or b"", (raw or b"")[1:], strict=False)}
-    problem = next(
-        (
-            problem
-            for holds, problem in (
-                (len(text) < _MIN_CHARACTERS, f"has less than {_MIN_CHARACTERS} characters"),
-                (len(set(text)) < _MIN_DISTINCT, "repeats few characters"),
-                (text in (text + text)[1:-1], "repeats itself"),
-                (raw is not None and len(steps) == 1, "only counts"),
-                (_EXAMPLES.search(text), "comes from an example"),
-            )
-            if holds
-        ),
-        None,
-    )
-    if problem:
-        raise InvalidInput(
-            f"an encryption key {problem}: make one with `python -m a2rchi_pg.keys generate`"
-        )

@@ -13,10 +13,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from a2rchi_pg._local_key import generate_key
 from a2rchi_pg._rotation import DEFAULT_BATCH
 from a2rchi_pg.database import DSN_VARIABLE, Database
 from a2rchi_pg.errors import A2rchiError
-from a2rchi_pg.keyring import KeyRing, generate_key
+from a2rchi_pg.keyring import KeyRing
 from a2rchi_pg.users import UserRepository
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from a2rchi_pg import KeyResolver, KeyRing, LocalKey, UserRepository
+from a2rchi_pg._local_key import generate_key
 from a2rchi_pg.errors import DecryptionError, InvalidInput, NotFound
-from a2rchi_pg.keyring import generate_key
 from tests.database_support import commands, rows
 from tests.plugins.people import new_ring
 from tests.plugins.stores import Twin
@@ -184,7 +184,7 @@ def test_u7_what_pgcrypto_encrypted_is_read_and_brought_over(
     fresh: Database, options: str, users: UserRepository, ann: str
 ):
     legacy, key = "old pass: phrase, with a comma", LocalKey(generate_key())
-    secrets = {"openai": SECRET, "gemini": "kéy-日本-" + "x" * 8000, "tiny": "k"}
+    secrets = {"openai": SECRET, "gemini": "kéy-日本-" + "x" * 50_000, "tiny": "k"}
     for provider, secret in secrets.items():
         fresh.run(
             rows_of_pgcrypto(user=ann, provider=provider, secret=secret, key=legacy, how=options)

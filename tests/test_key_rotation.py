@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from a2rchi_pg import KeyRing, LocalKey, Rotation, UserRepository, keys
+from a2rchi_pg._local_key import generate_key
 from a2rchi_pg._op import Steps, execute, write
 from a2rchi_pg.errors import InvalidInput
-from a2rchi_pg.keyring import generate_key
 from tests.database_support import commands, rows, value, wait_until
 from tests.plugins.people import new_ring
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from a2rchi_pg import Database, KeyRing, LocalKey, UserRepository, _schema
+from a2rchi_pg._local_key import generate_key
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import A2rchiError
-from a2rchi_pg.keyring import generate_key
 from tests.plugins.servers import EXTERNAL
 from tests.plugins.trees import tree
 

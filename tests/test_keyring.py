@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2rchi_pg import ExternalKey, KeyRing, LocalKey, _openpgp
+from a2rchi_pg._local_key import generate_key
 from a2rchi_pg.errors import DecryptionError, InvalidInput
-from a2rchi_pg.keyring import generate_key
 
 if TYPE_CHECKING:
     from pathlib import Path

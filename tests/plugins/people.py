@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from a2rchi_pg import SYSTEM, ConfigRepository, KeyRing, LocalKey, UserRepository
-from a2rchi_pg.keyring import generate_key
+from a2rchi_pg._local_key import generate_key
 from tests.database_support import commands
 
 if TYPE_CHECKING:

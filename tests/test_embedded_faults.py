@@ -93,6 +93,100 @@ def test_a_clean_restart_finds_what_was_inserted_since_the_index_was_built(path:
             assert len(query(server.dsn, NEEDLE)) == expected - 300
 
 
+# Damaged indexes
+
+
+def files(path: Path, *relations: str) -> list[Path]:
+    with embedded(path) as server:
+        found = [query(server.dsn, f"SELECT pg_relation_filepath('{name}')") for name in relations]
+    return [path / "data" / str(rows[0][0]) for rows in found]
+
+
+def damage(file: Path, block: bytes) -> None:
+    """Put something else where the first block was."""
+    with file.open("r+b") as data:
+        data.write(block)
+
+
+@pytest.mark.parametrize("block", [bytes(8192), b"random".ljust(8192, b"\xa5"), None])
+def test_a_damaged_bm25_index_is_rebuilt(path: Path, block: bytes | None):
+    (index,) = files(path, "notes_bm25")
+    if block is None:
+        index.unlink()
+    else:
+        damage(index, block)
+    with embedded(path) as server:
+        assert_index_works(server.dsn)
+        assert len(query(server.dsn, NEEDLE.replace("needle'", "hay'").replace("3", "999"))) == 300
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+def test_an_index_that_can_not_be_rebuilt_keeps_nobody_from_the_rest(
+    path: Path, caplog: pytest.LogCaptureFixture, crashed: bool
+):
+    with embedded(path) as server:
+        query(server.dsn, "CREATE DATABASE other")
+        other = server.dsn.replace("/a2rchi?", "/other?")
+        make_index(other)
+        query(other, "CHECKPOINT")
+    index, table = files(path, "notes_bm25", "notes")
+    if crashed:
+        crash(path)
+    whole = table.read_bytes()[:8192]
+    for file in (index, table):
+        damage(file, bytes([0xA5]) * 8192)
+    with embedded(path):
+        assert_index_works(other)
+    assert 'a2rchi: can\'t rebuild the bm25 index "public"."notes_bm25": invalid' in caplog.text
+    assert (path / "repair").exists() == crashed
+    damage(table, whole)
+    caplog.clear()
+    with embedded(path) as server:
+        assert_index_works(server.dsn)
+    assert "can't rebuild" not in caplog.text
+    assert not (path / "repair").exists()
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+def test_what_an_interrupted_rebuild_left_on_our_tables_is_dropped(path: Path, crashed: bool):
+    names = "SELECT relname FROM pg_class WHERE relname ~ '_cc' ORDER BY 1"
+    with embedded(path) as server:
+        for schema in ("ours", "theirs"):
+            query(server.dsn, f"CREATE SCHEMA {schema}")
+            chunks = f"{schema}.document_chunks"
+            query(
+                server.dsn, f"CREATE TABLE {chunks} (id int, content text) PARTITION BY LIST (id)"
+            )
+            query(server.dsn, f"CREATE TABLE {chunks}_1 PARTITION OF {chunks} FOR VALUES IN (1)")
+            query(server.dsn, f"INSERT INTO {chunks} VALUES (1, 'a needle')")
+            query(
+                server.dsn,
+                f"CREATE INDEX {schema} ON {chunks}_1 USING bm25 (content) "
+                "WITH (text_config = 'english')",
+            )
+            interrupt_a_rebuild(server.dsn, f"{schema}.{schema}", f"{chunks}_1")
+        query(server.dsn, "CREATE TABLE ours.collections (id int)")
+        assert query(server.dsn, names) == [("ours_ccnew",), ("theirs_ccnew",)]
+    if crashed:
+        crash(path)
+    with embedded(path) as server:
+        assert query(server.dsn, names) == [("theirs_ccnew",)]
+        ranked = (
+            "SELECT id FROM ours.document_chunks_1 ORDER BY content <@> to_bm25query('needle', "
+        )
+        assert query(server.dsn, f"{ranked} 'ours.ours') LIMIT 3") == [(1,)]
+
+
+def interrupt_a_rebuild(dsn: str, index: str, table: str) -> None:
+    """Let an online rebuild wait for a reader of an old state, and give it up."""
+    with psycopg.connect(dsn) as reader, psycopg.connect(dsn, autocommit=True) as builder:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute(f"SELECT count(*) FROM {table}")  # type: ignore[arg-type]
+        builder.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            builder.execute(f"REINDEX INDEX CONCURRENTLY {index}")  # type: ignore[arg-type]
+
+
 # At the same time
 
 
@@ -231,6 +325,19 @@ def test_a_server_that_lost_client_and_watcher_is_joined_and_stopped(path: Path)
     with embedded(path):
         assert postmaster_pid(path) == pid
     assert not is_alive(pid)
+
+
+def test_without_a_watcher_the_last_client_out_stops_the_server(path: Path):
+    with embedded(path):
+        client = Client(path)
+        pid = client.joined()["pid"]
+        kill(watcher_pids(path)[0])
+        client.kill()
+        assert not watcher_pids(path)
+    assert not is_alive(pid)
+    with embedded(path) as again:
+        assert not again.unclean_start
+        assert len(watcher_pids(path)) == 1
 
 
 def test_a_client_may_be_killed_at_any_moment_of_a_repairing_start(path: Path):

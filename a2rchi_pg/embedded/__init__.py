@@ -6,6 +6,9 @@
 The first client starts the server, the last one out stops it. Whatever ends a client (an
 exit, an exception, kill -9), its hold on the server goes with it. ``python -m
 a2rchi_pg.embedded start PATH`` keeps a server running without a client.
+
+PostgreSQL refuses to run as root: started by root, it runs as the owner of the data directory,
+and that of a new one is ``nobody``.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class EmbeddedPostgres:
     """A PostgreSQL 17 in a directory, started or joined.
 
     Args:
-        path: The directory that holds everything: data, log, locks.
+        path: The directory that holds everything: data, log, locks. A new server needs one that
+            is empty or not there yet.
         binaries: An installation root of PostgreSQL 17; the pip-installed one by default.
         preload: ``shared_preload_libraries``; by default pg_textsearch where it is installed.
         settings: Server settings that override this package's, for whoever starts the server.

@@ -89,6 +89,12 @@ def account_for(layout: Layout) -> Account:
     return _account(owner)
 
 
+def whose(path: Path) -> str:
+    """Who owns a path, or the nearest directory above it that is there, and who asks."""
+    nearest = next(step for step in (path, *path.parents) if os.access(step, os.F_OK))
+    return f"{nearest} belongs to {_name(nearest.stat().st_uid)}, and this is {_name(os.geteuid())}"
+
+
 def _account(uid: int) -> Account:
     try:
         entry = pwd.getpwuid(uid)

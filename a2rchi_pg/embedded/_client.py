@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from a2rchi_pg.embedded._account import whose
+from a2rchi_pg.embedded._cluster import refuse_foreign
 from a2rchi_pg.embedded._locks import (
     Layout,
     acquire_by,
@@ -38,9 +40,12 @@ def enter(layout: Layout, options: Options, timeout: float) -> tuple[int, Runnin
         The hold on it (a descriptor that `leave` closes), and the server.
     """
     try:
+        refuse_foreign(layout)
         _make_directories(layout)
         with _transition(layout, timeout) as deadline:
             return _enter(layout, options, deadline)
+    except PermissionError as error:
+        raise EmbeddedError(f"can't use {layout.root}: {error}; {whose(layout.root)}") from error
     except OSError as error:
         raise EmbeddedError(f"can't use {layout.root}: {error}") from error
     except psycopg.Error as error:
@@ -92,8 +97,6 @@ def _transition(layout: Layout, timeout: float) -> Iterator[float]:
 
 
 def _make_directories(layout: Layout) -> None:
-    if layout.root.exists() and not layout.root.is_dir():
-        raise EmbeddedError(f"{layout.root} is not a directory")
     # Closed to others; but a server that root runs under another account has to pass.
     layout.root.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     locks = layout.lock("start").parent

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SUPERUSER = "a2rchi"
 _SHUT_DOWN = (1, 2)  # DBState in catalog/pg_control.h: on its own, or as a standby
+# A file system's own, what keeps a folder in git, and the locks that a first client begins with.
+_NO_OBSTACLE = frozenset({"lost+found", ".gitignore", ".gitkeep", "lock"})
+_SHELL = re.compile(r'[$`"\\\r\n]')
 _PLAIN = re.compile(r"/[\w/.+@~-]{1,500}", re.ASCII)
 _log = logging.getLogger("a2rchi_pg.embedded")
 
@@ -49,7 +52,9 @@ def ensure_cluster(layout: Layout, binaries: Binaries, account: Account) -> None
 
 
 def refuse_foreign(layout: Layout) -> None:
-    """Leave alone what is there and was not made by this package."""
+    """Leave alone what is there and was not made by this package. Nothing was written yet."""
+    if layout.root.exists() and not layout.root.is_dir():
+        raise EmbeddedError(f"{layout.root} is not a directory")
     if (layout.root / "PG_VERSION").exists():
         raise EmbeddedError(
             f"{layout.root} is itself a PostgreSQL data directory; give the directory that is to "
@@ -58,9 +63,23 @@ def refuse_foreign(layout: Layout) -> None:
     data = layout.data
     if data.exists() and not (data / "PG_VERSION").exists() and any(data.iterdir()):
         raise EmbeddedError(f"{data} exists and is not a PostgreSQL data directory")
+    if data.exists() or layout.lock("start").exists() or not layout.root.exists():
+        return
+    foreign = {entry.name for entry in layout.root.iterdir()} - _NO_OBSTACLE
+    if foreign:
+        raise EmbeddedError(
+            f"{layout.root} holds other things ({_some(foreign)}) and no server; give a directory "
+            "that is empty or does not exist yet"
+        )
+
+
+def _some(names: set[str]) -> str:
+    shown = [repr(name) for name in sorted(names)[:3]]
+    return ", ".join([*shown, "…"] if len(names) > len(shown) else shown)
 
 
 def _initialize(layout: Layout, binaries: Binaries, account: Account) -> None:
+    _refuse_unquotable(binaries.program("initdb"))
     staging = layout.root / "data.new"
     if staging.exists():
         _log.warning("removing %s, which an interrupted start left behind", staging)
@@ -76,6 +95,23 @@ def _initialize(layout: Layout, binaries: Binaries, account: Account) -> None:
     # Were the renaming lost in a power failure, a next start would take it for half an initdb.
     sync_directory(layout.root)
     _log.info("created a PostgreSQL cluster in %s", layout.data)
+
+
+def _refuse_unquotable(program: Path) -> None:
+    """Initdb hands its own path to a shell, in double quotes, and to SQL as UTF-8."""
+    try:
+        name = os.fsencode(program).decode()
+    except UnicodeDecodeError:
+        raise EmbeddedError(
+            f"a new server can't be made by {str(program)!r}, a path that is not UTF-8; install "
+            "elsewhere"
+        ) from None
+    if found := sorted(set(_SHELL.findall(name))):
+        raise EmbeddedError(
+            f"a new server can't be made by {name!r}: initdb hands its path to a shell that takes "
+            f"{' '.join(map(repr, found))} for its own; install into a directory without such "
+            "characters, or give `binaries=` in one"
+        )
 
 
 def _initdb(staging: Path, binaries: Binaries, account: Account, keep_open: int) -> None:

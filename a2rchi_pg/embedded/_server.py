@@ -18,7 +18,6 @@ from a2rchi_pg.embedded._cluster import (
     SUPERUSER,
     ensure_cluster,
     forget_stale_pid,
-    refuse_foreign,
     was_unclean,
     write_private,
 )
@@ -80,7 +79,6 @@ def _join(layout: Layout, options: Options, server: Postmaster, deadline: float)
 
 
 def _start(layout: Layout, options: Options, deadline: float) -> Running:
-    refuse_foreign(layout)
     found = find_binaries(options.binaries)
     account = account_for(layout)
     launcher = Launcher(layout, reachable_by(found, account), account, deadline)
@@ -122,11 +120,12 @@ def _repair(launcher: Launcher, *, unclean: bool) -> None:
         save(layout.repair, "")
     try:
         with launcher.launch(REPAIR_PORT, listen="") as connection:
-            repair(connection, crashed=crashed)
+            complete = repair(connection, crashed=crashed)
     finally:
         end(layout)
     save(layout.stamp, launcher.binaries.fingerprint())
-    layout.repair.unlink(missing_ok=True)
+    if complete:  # what could not be rebuilt is tried again at the next start
+        layout.repair.unlink(missing_ok=True)
 
 
 def _open(launcher: Launcher, *, tcp: bool, unclean: bool) -> Running:

@@ -3,6 +3,8 @@
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
+# A test in a group runs in the group's process; ARGS='-n0' runs all in one, as --pdb needs.
+PYTEST := $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadgroup
 .PHONY: help demo test check format lint types layers bench clean dev
 
 help: ## List these commands
@@ -13,10 +15,10 @@ demo: ## Index real documents on an embedded server and search them
 	@$(PYTHON) examples/quickstart.py
 
 test: dev ## Run the tests (ARGS='-k name' for some of them)
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: lint types layers ## Everything CI could ask: lint, types, layers, tests with coverage
-	$(PYTHON) -m pytest --cov $(ARGS)
+	$(PYTEST) --cov $(ARGS)
 
 format: dev ## Format the code and mend what ruff can
 	$(PYTHON) -m ruff check --fix-only .

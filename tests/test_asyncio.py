@@ -50,7 +50,7 @@ def test_a_database_left_open_does_not_keep_the_process(dsn: str, body: str, run
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

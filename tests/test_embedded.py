@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     Command = Callable[..., tuple[int, str, str]]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("embedded")]
 as_root = pytest.mark.skipif(not ROOT, reason="only root can act as several accounts")
 FOLDS = "SELECT to_tsvector('simple', 'ÉCOLE')::text, lower('ÀÉÎÕÜ')"
 

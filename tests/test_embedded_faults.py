@@ -42,7 +42,7 @@ from tests.embedded_support import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
 NEEDLE = "SELECT id FROM notes ORDER BY content <@> to_bm25query('needle', 'notes_bm25') LIMIT 3"
 
 
@@ -182,7 +182,7 @@ def interrupt_a_rebuild(dsn: str, index: str, table: str) -> None:
     with psycopg.connect(dsn) as reader, psycopg.connect(dsn, autocommit=True) as builder:
         reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reader.execute(f"SELECT count(*) FROM {table}")  # type: ignore[arg-type]
-        builder.execute("SET lock_timeout = '200ms'")
+        builder.execute("SET lock_timeout = '100ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             builder.execute(f"REINDEX INDEX CONCURRENTLY {index}")  # type: ignore[arg-type]
 

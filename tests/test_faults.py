@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from a2rchi_pg import Database, EmbeddedPostgres, PostgresVectorStore
 from tests.database_support import Scattered, admin, wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("faults")]
 SMALL = {"shared_buffers": "64MB", "max_connections": 20}
 BATCH, BATCHES = 100, 80
 # One word is in all of them, so that a lexical search finds every row there is.

@@ -283,8 +283,8 @@ def leave_a_rebuild_half_done(store: PostgresVectorStore, suffix: str) -> None:
     dsn = store.database._settings.dsn  # type: ignore[attr-defined]
     index = of(store).partition + suffix
     with a_snapshot(store), psycopg.connect(dsn, autocommit=True) as builder:
-        builder.execute("SET statement_timeout = '1s'")
-        with pytest.raises(psycopg.errors.QueryCanceled):
+        builder.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
             builder.execute(f"REINDEX INDEX CONCURRENTLY {index}")  # type: ignore[arg-type]
 
 
@@ -431,8 +431,8 @@ def test_a_role_with_maintain_rebuilds_online(dsn: str, new_role: Any, model: Wo
 
 def test_progress_of_a_build_can_be_watched(dsn: str, common: Database, new_store: NewStore):
     store = new_store()
-    given = points(4000, 128)
-    store.add_embeddings(["some words"] * 4000, given)
+    given = points(2500, 96)
+    store.add_embeddings(["some words"] * 2500, given)
     collections = Collections(common)
     assert collections.build_progress(store.collection_name) is None
     for online in (True, False):
@@ -467,11 +467,11 @@ async def test_stats_count_rows_bytes_and_indexes(collections: Twin, store: Post
     methods = {index.name.removeprefix(part): index.method for index in found.indexes}
     assert methods["_embedding"] == "hnsw"
     assert all(index.valid for index in found.indexes)
-    store.similarity_search("word", k=3)
     deadline = time.monotonic() + 20
     while (await collections.stats(store.collection_name)).dead_rows < 100:
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        ask(store, "SELECT pg_stat_force_next_flush()")  # each session tells in its own time
+        time.sleep(0.01)
 
 
 # -- measuring ----------------------------------------------------------------------------------
@@ -490,25 +490,33 @@ def expected_recall(store: PostgresVectorStore, given: Any, ef: int, k: int = 10
     return hits / (k * len(given))
 
 
+@pytest.mark.servers("embedded")
+def test_tune_measures_the_recall_that_searches_have(new_store: NewStore):
+    given = points(1100, 64)
+    store = new_store(m=4, ef_construction=8)
+    store.add_embeddings([""] * 1100, given, ids=[str(n) for n in range(1100)])
+    tuning = Collections(store.database).tune(store.collection_name, sample=1100)
+    measured = {trial.ef_search: trial.recall for trial in tuning.trials}
+    assert tuning.sampled == 1100
+    assert measured[100] < 1
+    assert measured[100] == pytest.approx(expected_recall(store, given, 100), abs=0.002)
+
+
 @pytest.mark.servers("embedded", "plain")
-async def test_tune_measures_recall_and_stores_the_least_that_reaches_the_target(
+async def test_tune_stores_the_least_that_reaches_the_target(
     collections: Twin, new_store: NewStore
 ):
-    given = points(1500, 64)
-    store = new_store(m=4, ef_construction=8)
-    store.add_embeddings([""] * 1500, given, ids=[str(n) for n in range(1500)])
-    tuning = await collections.tune(store.collection_name, target_recall=0.9, sample=1500)
-    assert tuning.sampled == 1500
+    given = points(1100, 64)
+    store = new_store(m=3, ef_construction=6)
+    store.add_embeddings([""] * 1100, given)
+    tuning = await collections.tune(store.collection_name, target_recall=0.8, sample=100)
+    assert tuning.sampled == 100
     assert [trial.ef_search for trial in tuning.trials] == [40, 64, 100, 150, 200, 400, 800]
     recalls = [trial.recall for trial in tuning.trials]
     assert recalls == sorted(recalls)
-    assert recalls[0] < 0.9 < recalls[-1]
+    assert recalls[0] < 0.8 < recalls[-1]
     assert tuning.reached
-    below = [trial.ef_search for trial in tuning.trials if trial.recall < 0.9]
-    assert tuning.ef_search > max(below)
-    assert dict(zip([t.ef_search for t in tuning.trials], recalls, strict=True))[
-        100
-    ] == pytest.approx(expected_recall(store, given, 100), abs=0.002)
+    assert tuning.ef_search > max(t.ef_search for t in tuning.trials if t.recall < 0.8)
     assert of(store).ef_search == tuning.ef_search
 
 

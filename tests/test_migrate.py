@@ -94,7 +94,7 @@ def test_of_several_migrators_each_file_is_applied_by_one(empty_dsn: str, schema
         )
         for _ in range(4)
     ]
-    ended = [process.communicate(timeout=60) for process in started]
+    ended = [process.communicate(timeout=200) for process in started]
     assert [process.returncode for process in started] == [0] * 4, ended
     said = Counter(line for out, _ in ended for line in out.splitlines())
     assert [said[f"applied {name}"] for name in FILES] == [1] * len(FILES)

@@ -107,7 +107,7 @@ def test_the_command_that_an_old_schema_names_mends_it(empty_dsn: str, schema, d
     _, command, _ = str(caught.value).split("`")
     program, *arguments = shlex.split(command)
     assert program == "python"
-    subprocess.run([sys.executable, *arguments], check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, *arguments], check=True, timeout=120, capture_output=True)
     Database(empty_dsn, schema=schema).open().close()
 
 

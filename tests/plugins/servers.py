@@ -19,7 +19,7 @@ import tempfile
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 import pytest
@@ -30,7 +30,7 @@ from a2rchi_pg import _schema
 from a2rchi_pg.database import Database
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import A2rchiError
-from tests.plugins.trees import TreeError, tree
+from tests.plugins.trees import TreeError, one_at_a_time, tree
 from tests.roles_support import as_role, make_roles
 
 if TYPE_CHECKING:
@@ -223,7 +223,8 @@ def server_path() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def psql() -> Callable[[str, Path], str]:
     """Runs a file as a person would, and returns what psql printed."""
-    program = shutil.which("psql") or _install_psql()
+    with one_at_a_time():
+        program = shutil.which("psql") or _install_psql()
 
     def run(dsn: str, file: Path) -> str:
         command = [program, "-X", "-v", "ON_ERROR_STOP=1", "-d", dsn, "-f", str(file)]
@@ -243,6 +244,25 @@ def _install_psql() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "servers(*names): the servers this test is about")
+    config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
+    if hasattr(config, "workeroutput"):
+        config.pluginmanager.register(Worker(config))
+
+
+class Worker:
+    """Under pytest-xdist: what ends the run in one process ends it in all, and is said."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.output: dict[str, object] = config.workeroutput  # type: ignore[attr-defined]
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.output["ended"] = str(excinfo.value)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    if ended := getattr(node, "workeroutput", {}).get("ended"):
+        pytest.exit(ended, returncode=3)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

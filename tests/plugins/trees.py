@@ -11,6 +11,7 @@ every version that goes into them.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -20,12 +21,13 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 NPM_VERSION = "17.10.0-beta.17"
 # Package suffix and the registry's own sha512 of that version's tarball, by machine.
@@ -153,20 +155,23 @@ def _cached(name: str, build: Callable[[Path], None]) -> Path:
     """Build once, aside, then rename: no other session ever sees half a tree."""
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
     final = _cache() / f"{name}-{recipe}"
-    if final.is_dir():
-        return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=final.parent) as folder:
-        made = Path(folder) / name
-        made.mkdir()
-        build(made)
-        try:
-            made.rename(final)
-        except OSError:
-            # Another session was faster; its tree is the same as ours.
-            if not final.is_dir():
-                raise
+    with one_at_a_time():
+        if not final.is_dir():
+            with tempfile.TemporaryDirectory(prefix=".build-", dir=final.parent) as folder:
+                made = Path(folder) / name
+                made.mkdir()
+                build(made)
+                made.rename(final)
     return final
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """For what the processes of a run, and other runs, need just once."""
+    _cache().mkdir(parents=True, exist_ok=True)
+    with (_cache() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _cache() -> Path:

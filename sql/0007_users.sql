@@ -61,8 +61,8 @@ COMMENT ON COLUMN user_role_changes.changed_by IS 'A user''s id; NULL is the dep
 CREATE INDEX user_role_changes_user ON user_role_changes (user_id, changed_at DESC);
 
 CREATE VIEW v_users AS
-SELECT id, auth_provider, role, login_count, last_login_at, created_at FROM users;
-COMMENT ON VIEW v_users IS 'For dashboards: no names, addresses or preferences.';
+SELECT auth_provider, role, login_count, last_login_at, created_at FROM users;
+COMMENT ON VIEW v_users IS 'For dashboards: how many and how active, never who.';
 
 -- Hands everything of one user to another, and that user is gone. The catalog knows which tables
 -- those are: each that has a foreign key to users, whatever file made it. Where a unique key lets

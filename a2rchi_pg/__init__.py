@@ -21,13 +21,14 @@ from a2rchi_pg._ingestion import Ingestion
 from a2rchi_pg._inspection import MetadataField
 from a2rchi_pg._layers import Explained
 from a2rchi_pg._legacy_catalog import LegacyCatalog
-from a2rchi_pg._listing import DocumentPage, ListedDocument, ListOptions
+from a2rchi_pg._listing import ListOptions
 from a2rchi_pg._local_key import LocalKey
 from a2rchi_pg._maintenance import CollectionStats, IndexProgress, IndexStats
 from a2rchi_pg._messages import Message, NewMessage
 from a2rchi_pg._op import Op, Runner
 from a2rchi_pg._options import Filter
 from a2rchi_pg._owner import Owner
+from a2rchi_pg._pages import DocumentPage, ListedDocument
 from a2rchi_pg._people import RoleChange, User
 from a2rchi_pg._preview import DocumentChunk, DocumentContent
 from a2rchi_pg._reembedding import ReembedProgress

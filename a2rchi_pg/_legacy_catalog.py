@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from a2rchi_pg._documents import Status
-    from a2rchi_pg._listing import ListedDocument
+    from a2rchi_pg._pages import ListedDocument
 
 Conversation: TypeAlias = "int | str"
 

@@ -12,7 +12,7 @@ from a2rchi_pg._filters import CATALOG
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from a2rchi_pg._listing import ListedDocument
+    from a2rchi_pg._pages import ListedDocument
 
 Flat: TypeAlias = "dict[str, str]"
 

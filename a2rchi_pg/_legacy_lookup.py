@@ -15,7 +15,7 @@ from langchain_core.documents import Document
 
 from a2rchi_pg._documents import DocumentSpec
 from a2rchi_pg._legacy_forms import all_of, flat, picked, where
-from a2rchi_pg._listing import MAX_LIMIT, ListedDocument
+from a2rchi_pg._listing import MAX_LIMIT
 from a2rchi_pg._op import Steps, fetch_tuples, read
 from a2rchi_pg.catalog import CatalogRepository
 from a2rchi_pg.selection import SelectionRepository
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from a2rchi_pg._legacy_forms import Flat
     from a2rchi_pg._op import Runner
+    from a2rchi_pg._pages import ListedDocument
 
 TEXT_SUFFIXES = (
     ".txt", ".md", ".rst", ".html", ".htm", ".csv", ".json", ".yaml", ".yml", ".xml", ".tex",

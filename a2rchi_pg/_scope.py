@@ -4,8 +4,8 @@ Three tiers decide, the narrowest that is set first: the conversation's choice, 
 document's own ``enabled``. Deleted documents are never seen, unless asked for. Nothing is ever
 listed in Python: a statement looks at what differs from the default, which is little or much.
 
-The same rule stands here in two forms. :func:`visible` asks about one document at a time, by
-unique index-only look-ups, for statements that stop early (a scan of a vector index in its order).
+The same rule stands here in two forms. :func:`visible` asks about one document at a time, by unique
+index-only look-ups, for statements that stop early (a scan of a vector index in its order).
 :func:`hidden` lists what is not to be seen, for statements that go over everything; put it into
 ``… NOT IN (…)``, which PostgreSQL answers from a hash table made once.
 """

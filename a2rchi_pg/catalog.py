@@ -1,7 +1,7 @@
 """The catalog: what documents there are, where they are from, and how far they were taken in.
 
 Every method is a sync and async pair of one line each; what they do stands in ``_document_rows``,
-``_listing``, ``_catalog_stats`` and ``_preview``. How a document comes into a collection is told by
+``_pages``, ``_catalog_stats`` and ``_preview``. How a document comes into a collection is told by
 the base class, in ``_ingestion_states``.
 """
 
@@ -24,7 +24,8 @@ from a2rchi_pg._document_rows import (
 )
 from a2rchi_pg._documents import CatalogDocument, DocumentKey, DocumentSpec, split_keys
 from a2rchi_pg._ingestion_states import IngestionStates
-from a2rchi_pg._listing import DocumentPage, ListOptions, list_documents, listing
+from a2rchi_pg._listing import ListOptions, listing
+from a2rchi_pg._pages import DocumentPage, list_documents
 from a2rchi_pg._preview import document_chunks, document_content
 from a2rchi_pg.errors import InvalidInput
 

@@ -6,151 +6,18 @@ the user chose as a default, the document's own setting. Only choices are stored
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from a2rchi_pg._content import clean_text
+from a2rchi_pg import _choices
+from a2rchi_pg._choices import columns, named, of_conversation, of_user
 from a2rchi_pg._document_filter import which_documents
-from a2rchi_pg._documents import DocumentKey, split_keys
-from a2rchi_pg._listing import DocumentPage, ListedDocument, list_documents, listing
-from a2rchi_pg._op import Op, Steps, fetch_tuples, fetch_value, write
-from a2rchi_pg._scope import OURS, check_conversation, check_user, scope_params
-from a2rchi_pg.errors import InvalidInput, NotFound
+from a2rchi_pg._listing import listing
+from a2rchi_pg._pages import DocumentPage, ListedDocument, list_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from a2rchi_pg._op import Runner
-
-Choices: TypeAlias = "Mapping[DocumentKey, bool]"
-Documents: TypeAlias = "DocumentKey | Iterable[DocumentKey] | None"
-Params: TypeAlias = "dict[str, Any]"  # checked, and as the statement takes them
-NAMED = 10  # unknown documents that an error names
-
-# A document named twice, by its id and its hash, gets the last choice.
-_CHOSEN = """
-    WITH given AS MATERIALIZED (
-        SELECT coalesce(by_id.id, by_hash.id) AS id, given.enabled,
-               place, name
-        FROM unnest(%(ids)s::bigint[], %(hashes)s::text[], %(names)s::text[],
-            %(choices)s::boolean[]) WITH ORDINALITY AS given (id, hash, name, enabled, place)
-        LEFT JOIN documents AS by_id ON by_id.id = given.id AND by_id.deleted_at IS NULL
-        LEFT JOIN documents AS by_hash
-            ON by_hash.resource_hash = given.hash AND by_hash.deleted_at IS NULL
-    ),
-    unknown AS (SELECT name FROM given WHERE id IS NULL ORDER BY place),
-    chosen AS (
-        SELECT DISTINCT ON (id) id, enabled
-        FROM given
-        WHERE NOT EXISTS (SELECT FROM unknown)
-        ORDER BY id, place DESC
-    ),
-"""
-_RESULT = """
-    SELECT (SELECT count(*) FROM chosen), ARRAY(SELECT name FROM unknown)
-"""
-_OURS = f"ours AS (SELECT {OURS} AS yes)"
-
-
-@write
-def _set_system(chosen: Params) -> Steps[int]:
-    """Choose for everybody; all or none."""
-    query = (
-        _CHOSEN  # noqa: S608 - our own text
-        + """
-        stored AS (
-            UPDATE documents SET enabled = chosen.enabled, updated_at = now()
-            FROM chosen
-            WHERE documents.id = chosen.id AND documents.enabled <> chosen.enabled
-        )
-        """
-        + _RESULT
-    )
-    ((count, unknown),) = yield from fetch_tuples(query, **chosen)
-    return _known(count, unknown)
-
-
-@write
-def _set_user(chosen: Params) -> Steps[int]:
-    """Choose for a user; all or none."""
-    query = (
-        _CHOSEN  # noqa: S608 - our own text
-        + """
-        person AS (INSERT INTO users (id) VALUES (%(user_id)s) ON CONFLICT (id) DO NOTHING),
-        stored AS (
-            INSERT INTO user_document_selection AS s (user_id, document_id, enabled)
-            SELECT %(user_id)s, id, enabled FROM chosen ORDER BY id
-            ON CONFLICT (user_id, document_id) DO UPDATE
-            SET enabled = excluded.enabled, updated_at = now()
-            WHERE s.enabled <> excluded.enabled
-        )
-        """
-        + _RESULT
-    )
-    ((count, unknown),) = yield from fetch_tuples(query, **chosen)
-    return _known(count, unknown)
-
-
-@write
-def _set_conversation(chosen: Params) -> Steps[int]:
-    """Choose for a conversation, if it isn't another user's; all or none."""
-    query = (
-        _CHOSEN  # noqa: S608 - our own text
-        + _OURS
-        + """,
-        stored AS (
-            INSERT INTO conversation_document_selection AS s
-                (conversation_id, document_id, enabled)
-            SELECT %(conversation_id)s, id, enabled
-            FROM chosen, ours
-            WHERE yes
-            ORDER BY id
-            ON CONFLICT (conversation_id, document_id) DO UPDATE
-            SET enabled = excluded.enabled, updated_at = now()
-            WHERE s.enabled <> excluded.enabled
-        )
-        """
-        + _RESULT
-        + ", (SELECT yes FROM ours)"
-    )
-    ((count, unknown, is_ours),) = yield from fetch_tuples(query, **chosen)
-    _allowed(chosen["conversation_id"], is_ours)
-    return _known(count, unknown)
-
-
-@write
-def _clear_user(chosen: Params) -> Steps[int]:
-    """Forget what a user chose; how much that was."""
-    query = """
-        WITH gone AS (
-            DELETE FROM user_document_selection
-            WHERE user_id = %(user_id)s AND (%(every)s OR document_id IN (
-                SELECT id FROM documents
-                WHERE id = ANY(%(ids)s::bigint[]) OR resource_hash = ANY(%(hashes)s::text[])))
-            RETURNING document_id
-        )
-        SELECT count(*) FROM gone
-    """
-    return int((yield from fetch_value(query, **chosen)))
-
-
-@write
-def _clear_conversation(chosen: Params) -> Steps[int]:
-    """Forget what was chosen for a conversation, if it isn't another user's."""
-    query = f"""
-        WITH {_OURS},
-        gone AS (
-            DELETE FROM conversation_document_selection
-            WHERE conversation_id = %(conversation_id)s AND (SELECT yes FROM ours)
-                AND (%(every)s OR document_id IN (
-                    SELECT id FROM documents
-                    WHERE id = ANY(%(ids)s::bigint[]) OR resource_hash = ANY(%(hashes)s::text[])))
-            RETURNING document_id
-        )
-        SELECT (SELECT count(*) FROM gone), (SELECT yes FROM ours)
-    """  # noqa: S608 - our own text
-    ((count, is_ours),) = yield from fetch_tuples(query, **chosen)
-    _allowed(chosen["conversation_id"], is_ours)
-    return int(count)
+    from a2rchi_pg._choices import Choices, Documents
+    from a2rchi_pg._documents import DocumentKey
+    from a2rchi_pg._op import Op, Runner
 
 
 class SelectionRepository:
@@ -178,11 +45,11 @@ class SelectionRepository:
         Raises:
             NotFound: If one is unknown or deleted; names up to ten. Nothing was stored.
         """
-        return self._runner.run(_set_system(_columns(choices)))
+        return self._runner.run(_choices.set_system(columns(choices)))
 
     async def aset_system(self, choices: Choices) -> int:
         """The asynchronous twin of :meth:`set_system`."""
-        return await self._runner.arun(_set_system(_columns(choices)))
+        return await self._runner.arun(_choices.set_system(columns(choices)))
 
     def set_user(self, user_id: str, choices: Choices) -> int:
         """Enable or disable documents for a user.
@@ -197,11 +64,11 @@ class SelectionRepository:
         Raises:
             NotFound: If one is unknown or deleted; names up to ten. Nothing was stored.
         """
-        return self._runner.run(_set_user(_of_user(user_id) | _columns(choices)))
+        return self._runner.run(_choices.set_user(of_user(user_id) | columns(choices)))
 
     async def aset_user(self, user_id: str, choices: Choices) -> int:
         """The asynchronous twin of :meth:`set_user`."""
-        return await self._runner.arun(_set_user(_of_user(user_id) | _columns(choices)))
+        return await self._runner.arun(_choices.set_user(of_user(user_id) | columns(choices)))
 
     def set_conversation(
         self, conversation_id: int, choices: Choices, *, user_id: str | None = None
@@ -220,23 +87,23 @@ class SelectionRepository:
             NotFound: If one is unknown or deleted (names up to ten), or there is no such
                 conversation, or it is another user's. Nothing was stored.
         """
-        chosen = _of_conversation(conversation_id, user_id) | _columns(choices)
-        return self._runner.run(_set_conversation(chosen))
+        chosen = of_conversation(conversation_id, user_id) | columns(choices)
+        return self._runner.run(_choices.set_conversation(chosen))
 
     async def aset_conversation(
         self, conversation_id: int, choices: Choices, *, user_id: str | None = None
     ) -> int:
         """The asynchronous twin of :meth:`set_conversation`."""
-        chosen = _of_conversation(conversation_id, user_id) | _columns(choices)
-        return await self._runner.arun(_set_conversation(chosen))
+        chosen = of_conversation(conversation_id, user_id) | columns(choices)
+        return await self._runner.arun(_choices.set_conversation(chosen))
 
     def clear_user(self, user_id: str, documents: Documents = None) -> int:
         """Forget what a user chose for these documents, or at all; how many choices that were."""
-        return self._runner.run(_clear_user(_of_user(user_id) | _which(documents)))
+        return self._runner.run(_choices.clear_user(of_user(user_id) | named(documents)))
 
     async def aclear_user(self, user_id: str, documents: Documents = None) -> int:
         """The asynchronous twin of :meth:`clear_user`."""
-        return await self._runner.arun(_clear_user(_of_user(user_id) | _which(documents)))
+        return await self._runner.arun(_choices.clear_user(of_user(user_id) | named(documents)))
 
     def clear_conversation(
         self, conversation_id: int, documents: Documents = None, *, user_id: str | None = None
@@ -249,15 +116,15 @@ class SelectionRepository:
         Raises:
             NotFound: If there is no such conversation, or it is another user's.
         """
-        chosen = _of_conversation(conversation_id, user_id) | _which(documents)
-        return self._runner.run(_clear_conversation(chosen))
+        chosen = of_conversation(conversation_id, user_id) | named(documents)
+        return self._runner.run(_choices.clear_conversation(chosen))
 
     async def aclear_conversation(
         self, conversation_id: int, documents: Documents = None, *, user_id: str | None = None
     ) -> int:
         """The asynchronous twin of :meth:`clear_conversation`."""
-        chosen = _of_conversation(conversation_id, user_id) | _which(documents)
-        return await self._runner.arun(_clear_conversation(chosen))
+        chosen = of_conversation(conversation_id, user_id) | named(documents)
+        return await self._runner.arun(_choices.clear_conversation(chosen))
 
     def effective(
         self,
@@ -348,44 +215,3 @@ def _explain(
 
 def _only(page: DocumentPage) -> ListedDocument | None:
     return page.documents[0] if page.documents else None
-
-
-def _columns(choices: Choices) -> Params:
-    if not hasattr(choices, "items"):
-        raise InvalidInput(f"choices map documents to True or False, got {choices!r}")
-    columns: dict[str, list[Any]] = {"ids": [], "hashes": [], "names": [], "choices": []}
-    for key, value in choices.items():
-        if not isinstance(value, bool):
-            raise InvalidInput(f"choices are True or False, got {value!r} for {key!r}")
-        ids, hashes = split_keys(key)
-        columns["ids"] += ids or [None]
-        columns["hashes"] += hashes or [None]
-        columns["names"].append(clean_text(str(key)))
-        columns["choices"].append(value)
-    return columns
-
-
-def _of_user(user_id: str) -> Params:
-    return {"user_id": check_user(user_id)}
-
-
-def _of_conversation(conversation_id: int, user_id: str | None) -> Params:
-    return {**scope_params(user_id, None), "conversation_id": check_conversation(conversation_id)}
-
-
-def _which(documents: Documents) -> Params:
-    ids, hashes = ([], []) if documents is None else split_keys(documents)
-    return {"every": documents is None, "ids": ids, "hashes": hashes}
-
-
-def _known(count: int, unknown: list[str]) -> int:
-    if unknown:
-        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-        named = ", ".join(map(repr, unknown[:NAMED]))
-        raise NotFound(f"unknown or deleted documents: {named}{more}; nothing was stored")
-    return count
-
-
-def _allowed(conversation_id: int, is_ours: bool) -> None:
-    if not is_ours:
-        raise NotFound(f"there is no conversation {conversation_id}, or it is another user's")

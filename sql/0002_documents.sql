@@ -101,11 +101,11 @@ SELECT build_catalog_indexes();
 CREATE FUNCTION search_documents(query text) RETURNS TABLE (document_id bigint, score real)
     LANGUAGE plpgsql STABLE ROWS 100
     SET enable_seqscan = off  -- it would take every document's text apart
-    SET pg_trgm.word_similarity_threshold = '0.5'
 AS $$
 DECLARE
     words text[] := array_remove(regexp_split_to_array(lower(query), '\s+'), '');
     wanted tsquery;
+    threshold text;
     ranked text := 'SELECT id, (SELECT coalesce(sum(length(word)), 0)::real FROM unnest($1) AS word
             WHERE strpos(lower(display_name), word) > 0) / greatest(length(display_name), 1)::real
         FROM documents WHERE ';
@@ -120,9 +120,13 @@ BEGIN
                 '%' || regexp_replace(word, '([\\%_])', '\\\1', 'g') || '%'), ' AND ')
             FROM unnest(words) AS word) USING words;
         IF NOT FOUND THEN
+            -- Only a superuser could SET this with the function where pg_trgm is missing.
+            threshold := current_setting('pg_trgm.word_similarity_threshold');
+            PERFORM set_config('pg_trgm.word_similarity_threshold', '0.5', true);
             RETURN QUERY EXECUTE 'SELECT id, word_similarity($1, search_text) FROM documents WHERE '
                 || (SELECT string_agg(format('%L <%% search_text', word), ' AND ')
                     FROM unnest(words) AS word) USING query;
+            PERFORM set_config('pg_trgm.word_similarity_threshold', threshold, true);
         END IF;
         RETURN;
     END IF;

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2rchi_pg import CatalogRepository, Collections, CollectionSpec, Database, DocumentSpec
+from a2rchi_pg import (
+    CatalogRepository,
+    Collections,
+    CollectionSpec,
+    Database,
+    DocumentSpec,
+    SelectionRepository,
+)
 from a2rchi_pg.errors import FilterError, InvalidInput, InvalidValue, Unavailable
 from tests.database_support import commands, rows, value
 from tests.plugins.catalogs import hashes, spec
@@ -373,3 +380,28 @@ def test_a_writer_past_the_package_meets_the_same_rules(database: Database):
     insert = f"INSERT INTO documents ({columns}) VALUES ('a', 'a', 'links')"
     with pytest.raises(InvalidValue):
         database.run(commands(insert))
+
+
+@pytest.mark.servers("embedded")
+async def test_everything_has_a_native_twin(dsn: str):
+    async with Database(dsn) as database:
+        catalog, selection = CatalogRepository(database), SelectionRepository(database)
+        await Collections(database).acreate(CollectionSpec(name="c", index="none"), 2)
+        await catalog.aupsert(spec("a"))
+        await catalog.aupsert_many([spec("b"), spec("c")])
+        (begun,) = await catalog.abegin("c", "a", owner="me")
+        await catalog.afinish("c", begun.document_id, owner="me", chunk_count=0)
+        assert [each.status for each in await catalog.aingestion("c", "a")] == ["embedded"]
+        assert await selection.aset_user("ann", {"a": False}) == 1
+        assert await selection.aset_conversation(7, {"a": True}) == 1
+        assert hashes(await selection.aeffective("ann", enabled=True)) == ["b", "c"]
+        explained = await selection.aexplain("a", "ann", 7)
+        assert explained is not None
+        assert explained.decided_by == "conversation"
+        page = await catalog.alist(search="a", user_id="ann", limit=1)
+        assert (hashes(page), page.total) == (["a"], 1)
+        assert (await catalog.astats(user_id="ann")).disabled == 1
+        assert [group.documents for group in await catalog.agrouped()] == [3]
+        assert await catalog.adelete("a") == 1
+        assert await catalog.apurge("a") == 1
+        assert await catalog.aget("a", include_deleted=True) is None

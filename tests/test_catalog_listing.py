@@ -116,7 +116,7 @@ def test_orders(shelf: CatalogRepository):
         ("git.example", {"g1", "g2"}),
         ("nowhere", set()),
         ("   ", set()),
-        ("_", None),
+        ("e_t", None),
         ("%", None),
         ("' OR true; --", set()),
         ("\\", set()),
@@ -125,7 +125,7 @@ def test_orders(shelf: CatalogRepository):
     ],
 )
 def test_g16_free_text_means_itself(shelf: CatalogRepository, server: Server, text: str, found):
-    if found is None:  # a word where trigrams find it, else punctuation
+    if found is None:  # found inside of words, where there are trigrams
         found = {"g2"} if server.has_trgm else set()
     assert set(hashes(shelf.list(search=text))) == found
     assert shelf.list(search=text).total == len(found)
@@ -133,8 +133,9 @@ def test_g16_free_text_means_itself(shelf: CatalogRepository, server: Server, te
 
 @pytest.mark.servers("full")
 def test_with_trigrams_near_misses_are_found_where_nothing_else_is(library: CatalogRepository):
-    assert hashes(library.list(search="calender")) == ["w1", "w2"]
-    assert hashes(library.list(search="lenda")) == ["w1", "w2"]
+    assert set(hashes(library.list(search="calender"))) == {"w1", "w2"}
+    assert set(hashes(library.list(search="lenda"))) == {"w1", "w2"}
+    assert set(hashes(library.list(search="calenadr"))) == {"w1", "w2"}  # at 0.56: not by default
     library.upsert(spec("typo", display_name="the calender"))
     assert hashes(library.list(search="calender")) == ["typo"]
 

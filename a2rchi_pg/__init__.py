@@ -75,7 +75,7 @@ from a2rchi_pg.errors import (
     Unavailable,
 )
 from a2rchi_pg.key_resolver import KeyResolver, ResolvedKey
-from a2rchi_pg.keyring import ExternalKey, KeyRing
+from a2rchi_pg.keyring import ExternalKey, KeyRing, Sealed
 from a2rchi_pg.retriever import PostgresRetriever
 from a2rchi_pg.selection import SelectionRepository
 from a2rchi_pg.users import UserRepository
@@ -167,6 +167,7 @@ __all__ = [
     "Rotation",
     "Runner",
     "SchemaOutOfDate",
+    "Sealed",
     "SelectionRepository",
     "SourceStats",
     "StaticConfig",

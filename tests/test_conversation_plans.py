@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from a2rchi_pg import ConversationRepository, Database, Owner
 from tests.plugins.servers import new_database
@@ -150,6 +152,37 @@ def test_a_rare_word_of_all_is_found_by_the_index_of_words(filled: str):
     ran = plan(filled, lambda r: r.search("w447"), None)
     assert "conversations_words" in scanned(ran)
     assert sequential(ran) == []
+
+
+@pytest.mark.parametrize("owner", [None, ADA, BROWSER, BOTH])
+def test_planned_once_for_all_words_a_search_still_uses_indexes(filled: str, owner: Owner | None):
+    """As psycopg has it planned after a few times; everybody's begins with the words."""
+    with Database(filled) as database:
+        recorder = Recorder(database)
+        ConversationRepository(recorder, owner=owner).search("w447")
+    statement = recorder.statement
+    assert statement is not None
+    assert isinstance(statement.query, str)
+    with psycopg.connect(filled) as connection:
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute(statement.query, statement.params, prepare=True)
+        (name,) = connection.execute("SELECT name FROM pg_prepared_statements").fetchone() or ()
+        values = [
+            sql.Literal(statement.params[each])
+            for each in dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.query))
+        ]
+        row = connection.execute(
+            sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE {}({})").format(
+                sql.Identifier(name), sql.SQL(", ").join(values)
+            )
+        ).fetchone()
+    assert row
+    planned = list(nodes(row[0][0]["Plan"]))
+    assert "conversations" not in sequential(planned)
+    if owner is None:
+        assert "conversations_words" in scanned(planned)
+    else:
+        assert sequential(planned) == []
 
 
 @pytest.mark.parametrize("days", [1, 7])

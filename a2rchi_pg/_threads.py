@@ -144,7 +144,7 @@ def search(
 def _search_own(
     words: str, limit: int, ts: datetime | None, id_: int | None, owner: Owner
 ) -> Steps[list[Conversation]]:
-    """Begins with what is the owner's, so that no plan reads more than that and the words' index."""
+    """Begins with what is the owner's: no plan reads more than that and the words' index."""
     return (
         yield from fetch(
             """

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from a2rchi_pg import _flow, _maintenance
+from a2rchi_pg._indexes import build_indexes
 from a2rchi_pg._options import check_k
 from a2rchi_pg._tuning import tune
 from a2rchi_pg.collections import (
     Collection,
     CollectionSpec,
     add_field,
-    build_indexes,
     drop_collection,
     ensure_collection,
     get_collection,
@@ -96,16 +96,21 @@ class Collections:
     def build_indexes(self, name: str) -> list[str]:
         """Build what indexes the collection lacks (IVFFlat, or BM25 once pg_textsearch is there).
 
-        Writers wait while an index is built; readers don't.
+        Writers wait while an index is built; readers don't. Each is a transaction of its own, so
+        one that fails leaves the others.
 
         Returns:
             The names of the indexes built.
+
+        Raises:
+            NotFound: If there is no such collection.
+            DatabaseError: If some can't be built; says which and why.
         """
-        return self._runner.run(build_indexes(name))
+        return self._do(build_indexes(name))
 
     async def abuild_indexes(self, name: str) -> list[str]:
         """The asynchronous twin of :meth:`build_indexes`."""
-        return await self._runner.arun(build_indexes(name))
+        return await self._ado(build_indexes(name))
 
     def add_field(self, name: str, key: str, kind: FieldType) -> bool:
         """Declare a metadata field of a collection, so that ranges of it are read from an index.
@@ -141,8 +146,8 @@ class Collections:
         hang on it. This takes ``MAINTAIN`` on the collection's table, which a role that was granted
         it on ``document_chunks`` has on every collection made since.
 
-        Otherwise everything happens in one transaction, through a function that runs as the owner
-        of the schema: writers wait, readers only for a moment at the end.
+        Otherwise each is built anew by a function that runs as the owner of the schema: writers
+        wait, readers only for a moment at the end.
 
         Args:
             name: The collection.
@@ -152,6 +157,7 @@ class Collections:
             NotFound: If there is no such collection.
             PermissionDenied: If the role may not; says which rights it lacks.
             Conflict: If somebody else is rebuilding it, or keeps using it without a break.
+            DatabaseError: If some index can't be built; says which and why. Others are.
             NotInTransaction: If this works on a ``Transaction``.
         """
         self._do(_maintenance.reindex(name, online=online))

@@ -57,6 +57,9 @@ def _upsert_sql(collection: Collection) -> bytes:
 
     Delete and insert, not update: pg_textsearch 0.6 loses rows that were updated in place. The
     insert reads ``changed`` to its end before it writes a row, which puts the deletes first.
+
+    Writers of the same ids would wait for one another in a circle, unless all take rows in one
+    order: those that are there by address, as a scan by ``ctid`` does, then new ones by id.
     """
     return rendered(
         """
@@ -67,14 +70,16 @@ def _upsert_sql(collection: Collection) -> bytes:
             ) AS t (id, content, metadata, embedding)
         ),
         changed AS (
-            DELETE FROM {partition} AS stored
-            USING given
-            WHERE stored.collection_id = {collection_id}
-                AND stored.id = given.id
-                AND (stored.content, stored.metadata, stored.embedding, stored.document_id)
-                    IS DISTINCT FROM
-                    (given.content, given.metadata, given.embedding, %(document_id)s::bigint)
-            RETURNING stored.id
+            DELETE FROM {partition}
+            WHERE ctid = ANY (ARRAY(
+                SELECT stored.ctid
+                FROM {partition} AS stored JOIN given USING (id)
+                WHERE stored.collection_id = {collection_id}
+                    AND (stored.content, stored.metadata, stored.embedding, stored.document_id)
+                        IS DISTINCT FROM
+                        (given.content, given.metadata, given.embedding, %(document_id)s::bigint)
+            ))
+            RETURNING id
         )
         INSERT INTO {partition} (collection_id, document_id, id, content, metadata, embedding)
         SELECT {collection_id}, %(document_id)s::bigint, id, content, metadata, embedding
@@ -84,6 +89,7 @@ def _upsert_sql(collection: Collection) -> bytes:
                 SELECT FROM {partition} AS stored
                 WHERE stored.collection_id = {collection_id} AND stored.id = given.id
             )
+        ORDER BY id
         """,
         collection,
     )
@@ -102,7 +108,9 @@ def _delete_sql(collection: Collection, condition: str) -> bytes:
         """
         WITH gone AS (
             DELETE FROM {partition}
-            WHERE collection_id = {collection_id} AND {condition}
+            WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM {partition} WHERE collection_id = {collection_id} AND {condition}
+            ))
             RETURNING id
         )
         SELECT count(*) FROM gone

@@ -108,12 +108,16 @@ def update_metadata(
 ) -> Steps[int]:
     """Merge into the metadata of every chunk that meets the condition; how many there were.
 
-    Delete and insert: a row updated in place would be lost to pg_textsearch 0.6.
+    Delete and insert: a row updated in place would be lost to pg_textsearch 0.6. By address and in
+    the order of ids, as an upsert does: see ``_chunks``.
     """
     query = rendered(
         """
         WITH changed AS (
-            DELETE FROM {partition} WHERE collection_id = {collection_id} AND {condition}
+            DELETE FROM {partition}
+            WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM {partition} WHERE collection_id = {collection_id} AND {condition}
+            ))
             RETURNING document_id, chunk_index, start_char, end_char,
                 id, content, embedding, metadata
         ),
@@ -123,6 +127,7 @@ def update_metadata(
             SELECT {collection_id}, document_id, chunk_index, start_char, end_char,
                 id, content, embedding, (metadata || %(patch)s) - %(remove)s::text[]
             FROM changed
+            ORDER BY id
             RETURNING id
         )
         SELECT count(*) FROM stored

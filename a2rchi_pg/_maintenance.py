@@ -14,6 +14,7 @@ from psycopg import sql
 
 from a2rchi_pg import _search
 from a2rchi_pg._chunks import rendered
+from a2rchi_pg._indexes import NO_SPACE, build_indexes, one_by_one, rebuild
 from a2rchi_pg._op import (
     Op,
     Steps,
@@ -27,8 +28,8 @@ from a2rchi_pg._op import (
     read,
     write,
 )
-from a2rchi_pg.collections import Collection, build_indexes, get_collection
-from a2rchi_pg.errors import DatabaseError, InvalidInput, NotFound, PermissionDenied
+from a2rchi_pg.collections import Collection, get_collection
+from a2rchi_pg.errors import Conflict, DatabaseError, InvalidInput, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("a2rchi_pg.collections")
 
-_INTERNAL, _MAY_NOT, _NO_SPACE = "XX", "42501", "53100"
+_INTERNAL, _MAY_NOT = "XX", "42501"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,16 +122,17 @@ def _reindex(name: str, *, online: bool) -> Flow[None]:
     collection = yield from existing(name)
     yield drop_leftovers(name)
     if not online:
-        yield rebuild(name, ["_embedding", "_bm25", "_fts"])
+        yield from one_by_one(name, rebuild, ("vectors", "words"))
+        yield from build_indexes(name)
         return
     suffixes = ["_embedding", "_bm25", "_fts"]
     if (yield from _is_broken(collection)):
         logger.warning("the BM25 index of %r is broken and is built anew", name)
-        yield rebuild(name, ["_bm25"])
+        yield from one_by_one(name, rebuild, ("words",))
         suffixes.remove("_bm25")
     for index in (yield built_indexes(collection, suffixes)):
-        yield from _rebuild_online(name, index)
-    yield build_indexes(name)
+        yield from _rebuild_online(collection, index)
+    yield from build_indexes(name)
 
 
 def _needed(name: str, error: DatabaseError, *, online: bool) -> str:
@@ -160,20 +162,20 @@ def _is_broken(collection: Collection) -> Flow[bool]:
     return False
 
 
-def _rebuild_online(name: str, index: sql.Identifier) -> Flow[None]:
+def _rebuild_online(collection: Collection, index: sql.Identifier) -> Flow[None]:
     try:
-        yield rebuild_online(index, parallel=True)
+        yield rebuild_online(collection, index, parallel=True)
     except DatabaseError as error:
-        if error.sqlstate != _NO_SPACE:
+        if error.sqlstate != NO_SPACE:
             raise
         # Parallel workers share memory in /dev/shm, which containers keep small.
         logger.warning("rebuilding %s without parallel workers: %s", index.as_string(), error)
-        yield drop_leftovers(name)
-        yield rebuild_online(index, parallel=False)
+        yield drop_leftovers(collection.name)
+        yield rebuild_online(collection, index, parallel=False)
 
 
 @maintenance
-def rebuild_online(index: sql.Identifier, *, parallel: bool) -> Steps[None]:
+def rebuild_online(collection: Collection, index: sql.Identifier, *, parallel: bool) -> Steps[None]:
     """Rebuild one index while its table is read and written.
 
     Not a new index under another name: two BM25 indexes on a column are one too many for searches
@@ -181,14 +183,12 @@ def rebuild_online(index: sql.Identifier, *, parallel: bool) -> Steps[None]:
     """
     if not parallel:
         yield from execute("SET max_parallel_maintenance_workers = 0")
+    busy = sql.SQL("SELECT {}({}::regclass)").format(
+        sql.Identifier(collection.schema, "is_rebuilt"), sql.Literal(collection.table.as_string())
+    )
+    if (yield from fetch_value(busy)):
+        raise Conflict(f"somebody else is rebuilding the indexes of {collection.name!r}")
     yield from execute(sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(index))
-
-
-@drop
-def rebuild(name: str, suffixes: Sequence[str]) -> Steps[list[str]]:
-    """Rebuild indexes in one transaction, as the functions' owner."""
-    query = "SELECT rebuild_collection_indexes(%(name)s, %(suffixes)s)"
-    return list((yield from fetch_value(query, name=name, suffixes=list(suffixes))))
 
 
 @drop

@@ -21,6 +21,7 @@ logger = logging.getLogger("a2rchi_pg.store")
 T = TypeVar("T")
 R = TypeVar("R")
 
+ATTEMPTS = 5  # for as many collections, one after the other, that are gone when they are used
 RECHECK_SECONDS = 30.0
 REREAD_SECONDS = 300.0  # when settings that somebody changed are noticed at the latest
 # A table that was dropped; an index that was, which BM25 is asked for by name.
@@ -65,26 +66,46 @@ class Target:
         return self._on(self._resolve, make)
 
     def _on(
+        self, find: Callable[[], Flow[Collection | None]], make: Callable[[Collection], Op[T]]
+    ) -> Flow[T | None]:
+        """Run an operation; where the collection is another by now, on that."""
+
+        def work(collection: Collection) -> Flow[T]:
+            return (yield make(collection))  # type: ignore[no-any-return]  # the driver sends a T
+
+        return (yield from self._through(find, work))
+
+    def _through(
         self,
         find: Callable[[], Flow[Collection | None]],
-        make: Callable[[Collection], Op[T]],
-        *,
-        again: bool = True,
+        work: Callable[[Collection], Flow[T]],
     ) -> Flow[T | None]:
-        """Run an operation; where the collection is another by now, once more on that."""
-        collection = yield from find()
-        if collection is None:
-            return None
-        try:
-            return (yield make(collection))  # type: ignore[no-any-return]  # the driver sends a T
-        except DimensionMismatch:
-            if not again:
-                raise
-        except DatabaseError as error:
-            if not again or error.sqlstate not in _GONE:
-                raise
-        self._known = None
-        return (yield from self._on(find, make, again=False))
+        """Go through a flow; where the collection is another by now, again with that."""
+        left: Collection | None = None
+        reason: Exception | None = None
+        stayed = False
+        for _ in range(ATTEMPTS):
+            collection = yield from find()
+            if collection is None:
+                return None
+            stayed = collection == left
+            try:
+                return (yield from work(collection))
+            except DimensionMismatch as error:
+                if stayed:
+                    raise
+                reason = error
+            except DatabaseError as error:
+                if error.sqlstate not in _GONE:
+                    raise
+                reason = error
+            self._known, left = None, collection
+        if stayed and reason:  # an index of its, then, that is missing for good
+            raise reason
+        raise NotFound(
+            f"collection {self.spec.name!r} was dropped or exchanged while it was being used, "
+            f"{ATTEMPTS} times in a row"
+        ) from reason
 
     def _resolve(self) -> Flow[Collection | None]:
         known = self._known

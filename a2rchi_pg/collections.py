@@ -98,6 +98,13 @@ class CollectionSpec:
                 f"an index on element={self.element!r} takes at most {limit} dimensions, the "
                 f"vectors have {dimensions}: use CollectionSpec({ways})"
             )
+        # By direction alone IVFFlat can't tell one number from another.
+        directed = self.metric != "l2" and self.element != "bit"
+        if self.index == "ivfflat" and dimensions == 1 and directed:
+            raise InvalidInput(
+                f"index='ivfflat' takes at least 2 dimensions where the metric is {self.metric!r}: "
+                "use CollectionSpec(index='hnsw' or index='none')"
+            )
 
 
 def _one_of(field: str, value: object, accepted: Iterable[str]) -> None:
@@ -235,22 +242,23 @@ def list_collections() -> Steps[list[Collection]]:
 def ensure_collection(spec: CollectionSpec, dimensions: int) -> Steps[Collection]:
     """The collection of ``spec``'s name, made where it is missing; safe against a race."""
     given = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name != "embedding_model"}
-    yield from fetch_value(
-        """
+    create = """
         SELECT create_collection(
             name => %(name)s, dimensions => %(dimensions)s, embedding_model => %(model)s,
             metric => %(metric)s, element => %(element)s, index_kind => %(index)s, m => %(m)s,
             ef_construction => %(ef_construction)s, lists => %(lists)s,
             text_config => %(text_config)s, k1 => %(k1)s::real, b => %(b)s::real,
             fields => %(fields)s)
-        """,
-        dimensions=dimensions,
-        model=spec.embedding_model,
-        **given | {"fields": Jsonb(dict(spec.fields))},
-    )
-    collection = yield from get_collection(spec.name)
-    if collection is None:
-        raise NotFound(f"collection {spec.name!r} was dropped while it was being made")
+    """
+    given |= {
+        "fields": Jsonb(dict(spec.fields)),
+        "dimensions": dimensions,
+        "model": spec.embedding_model,
+    }
+    collection = None
+    while collection is None:  # what was there a moment ago may be dropped by now
+        yield from fetch_value(create, **given)
+        collection = yield from get_collection(spec.name)
     return collection
 
 
@@ -258,19 +266,6 @@ def ensure_collection(spec: CollectionSpec, dimensions: int) -> Steps[Collection
 def drop_collection(name: str) -> Steps[bool]:
     """Drop a collection with its chunks; False where there is none of that name."""
     return bool((yield from fetch_value("SELECT drop_collection(%(name)s)", name=name)))
-
-
-@write
-def build_indexes(name: str) -> Steps[list[str]]:
-    """Build the indexes a collection wants and lacks; their names."""
-    return list((yield from fetch_value("SELECT build_collection_indexes(%(name)s)", name=name)))
-
-
-@drop
-def drop_indexes(name: str) -> Steps[bool]:
-    """Drop the vector and the lexical index before a large load."""
-    query = "SELECT drop_collection_indexes(%(name)s)"
-    return bool((yield from fetch_value(query, name=name)))
 
 
 @write

@@ -19,7 +19,7 @@ COMMENT ON COLUMN schema_migrations.checksum IS
 DO $$
 BEGIN
     EXECUTE format('CREATE EXTENSION IF NOT EXISTS vector SCHEMA %I',
-        coalesce(to_regnamespace('public')::text, current_schema));
+        coalesce((SELECT nspname FROM pg_namespace WHERE nspname = 'public'), current_schema));
 END
 $$;
 
@@ -38,7 +38,7 @@ BEGIN
             AND EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_search');
         BEGIN
             EXECUTE format('CREATE EXTENSION IF NOT EXISTS %I SCHEMA %I', wanted,
-                coalesce(to_regnamespace('public')::text, current_schema));
+                coalesce((SELECT nspname FROM pg_namespace WHERE nspname = 'public'), current_schema));
         EXCEPTION
             WHEN insufficient_privilege OR raise_exception OR undefined_file OR undefined_object
                 OR object_not_in_prerequisite_state THEN

@@ -48,7 +48,9 @@ CREATE TABLE document_chunks (
     PRIMARY KEY (collection_id, id)
 ) PARTITION BY LIST (collection_id);
 COMMENT ON TABLE document_chunks IS
-    'Chunks of text with their vectors; partition document_chunks_N… holds collection N.';
+    'Chunks of text with their vectors; partition document_chunks_N… holds collection N. A new one '
+    'has the rights and the row security of this table; after changing these here, run '
+    'SELECT apply_chunk_rights(), as searches read the partitions by name.';
 CREATE INDEX document_chunks_document ON document_chunks (document_id, chunk_index);
 CREATE INDEX document_chunks_metadata ON document_chunks USING gin (metadata jsonb_path_ops);
 

@@ -56,6 +56,20 @@ AS $$
     ) AS reached
 $$;
 
+-- Whether somebody else is rebuilding an index of this table. Every other lock of that kind is on the
+-- table alone; and whoever waited would be waited for by REINDEX CONCURRENTLY: a deadlock.
+CREATE FUNCTION is_rebuilt(part regclass) RETURNS boolean
+    LANGUAGE sql
+AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_locks JOIN pg_index ON indexrelid = relation
+        WHERE indrelid = part AND mode = 'ShareUpdateExclusiveLock' AND granted
+            AND pid <> pg_backend_pid()
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+$$;
+COMMENT ON FUNCTION is_rebuilt(regclass) IS
+    'Whether another session is rebuilding an index of a table right now.';
+
 -- Parallel workers share memory in /dev/shm, which containers keep small: if it won't do, without.
 CREATE FUNCTION build_index(definition text) RETURNS void
     LANGUAGE plpgsql
@@ -97,8 +111,12 @@ $$;
 -- Builds the indexes that a collection wants and lacks. A new collection has none until its first
 -- rows are in: building over many rows takes a fifth of the time that adding them one by one does.
 -- IVFFlat learns its lists from the rows, so it waits until there are enough of them. Without a
--- vector index search is exact.
-CREATE FUNCTION build_collection_indexes(collection_name text) RETURNS text[]
+-- vector index search is exact. Called for one kind at a time, one that can't be built doesn't take
+-- the others with it.
+CREATE FUNCTION build_collection_indexes(
+    collection_name text,
+    kinds text[] DEFAULT ARRAY['vectors', 'words', 'fields']
+) RETURNS text[]
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 DECLARE
@@ -117,7 +135,8 @@ BEGIN
     -- One builder at a time; the second finds everything built.
     PERFORM pg_advisory_xact_lock(hashtext('document_chunks'), target.id);
 
-    IF target.index_kind <> 'none' AND own_relation(part || '_embedding') IS NULL THEN
+    IF 'vectors' = ANY (kinds) AND target.index_kind <> 'none'
+            AND own_relation(part || '_embedding') IS NULL THEN
         with_options := format('m = %s, ef_construction = %s', target.m, target.ef_construction);
         IF target.index_kind = 'ivfflat' THEN
             EXECUTE format('SELECT count(*) FROM (SELECT FROM %I LIMIT 1000000) t', part)
@@ -133,7 +152,7 @@ BEGIN
         END IF;
     END IF;
 
-    IF has_bm25 AND own_relation(part || '_bm25') IS NULL THEN
+    IF 'words' = ANY (kinds) AND has_bm25 AND own_relation(part || '_bm25') IS NULL THEN
         -- Not inside an exception block: a failing build under one takes pg_textsearch 0.6 down.
         EXECUTE format('CREATE INDEX %I ON %I USING bm25 (content) '
             'WITH (text_config = %L, k1 = %s, b = %s)',
@@ -142,15 +161,19 @@ BEGIN
             EXECUTE format('DROP INDEX %s', own_relation(part || '_fts'));
         END IF;
         built := built || (part || '_bm25');
-    ELSIF NOT has_bm25 AND own_relation(part || '_fts') IS NULL THEN
+    ELSIF 'words' = ANY (kinds) AND NOT has_bm25 AND own_relation(part || '_fts') IS NULL THEN
         PERFORM build_index(format('CREATE INDEX %I ON %I USING gin '
             '(to_tsvector(%L::regconfig, content))', part || '_fts', part, target.text_config));
         built := built || (part || '_fts');
     END IF;
-    RETURN built || build_field_indexes(target);
+
+    IF 'fields' = ANY (kinds) THEN
+        built := built || build_field_indexes(target);
+    END IF;
+    RETURN built;
 END
 $$;
-COMMENT ON FUNCTION build_collection_indexes(text) IS
+COMMENT ON FUNCTION build_collection_indexes(text, text[]) IS
     'Builds what indexes a collection lacks and returns their names.';
 
 -- The best lexical matches of a small collection, by its BM25 index even where the planner would
@@ -168,6 +191,78 @@ END
 $$;
 COMMENT ON FUNCTION bm25_ranked IS 'Addresses and BM25 scores of the best matches in one table.';
 
+CREATE FUNCTION role_or_public(role oid) RETURNS text
+    LANGUAGE sql STABLE
+AS $$ SELECT CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END $$;
+
+CREATE FUNCTION rights_on(relation regclass)
+    RETURNS TABLE (columns text, privilege text, grantee text, grantable boolean)
+    LANGUAGE sql STABLE
+AS $$
+    SELECT columns, privilege_type, role_or_public(given.grantee), is_grantable
+    FROM (
+        SELECT '' AS columns, relowner, acl.* FROM pg_class, aclexplode(relacl) AS acl
+        WHERE oid = relation
+        UNION ALL
+        SELECT format(' (%I)', attname), relowner, acl.*
+        FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid, aclexplode(attacl) AS acl
+        WHERE attrelid = relation
+    ) AS given
+    WHERE given.grantee <> relowner
+$$;
+
+-- Search names partitions, and PostgreSQL then asks for rights on these alone: so each is given those
+-- of its parent, and only those, with the row security that the parent has.
+CREATE FUNCTION copy_chunk_rights(part regclass) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    parent CONSTANT regclass := 'document_chunks';
+    command text;
+BEGIN
+    FOR command IN
+        SELECT format('REVOKE ALL ON %s FROM %s CASCADE', part, grantee) FROM rights_on(part)
+        UNION
+        SELECT format('DROP POLICY %I ON %s', polname, part) FROM pg_policy WHERE polrelid = part
+    LOOP
+        EXECUTE command;
+    END LOOP;
+    FOR command IN
+        SELECT format('GRANT %s%s ON %s TO %s%s', privilege, columns, part, grantee,
+            CASE WHEN grantable THEN ' WITH GRANT OPTION' END)
+        FROM rights_on(parent)
+        UNION ALL
+        SELECT format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', polname, part,
+                CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+                CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                    WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+                (SELECT string_agg(role_or_public(role), ', ') FROM unnest(polroles) AS role))
+            || coalesce(' USING (' || pg_get_expr(polqual, polrelid) || ')', '')
+            || coalesce(' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')', '')
+        FROM pg_policy WHERE polrelid = parent
+        UNION ALL
+        SELECT format('ALTER TABLE %s %s ROW LEVEL SECURITY, %s ROW LEVEL SECURITY', part,
+            CASE WHEN p.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
+            CASE WHEN p.relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END)
+        FROM pg_class AS p JOIN pg_class AS c ON c.oid = part
+        WHERE p.oid = parent AND (p.relrowsecurity, p.relforcerowsecurity)
+            <> (c.relrowsecurity, c.relforcerowsecurity)
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
+
+-- For whoever granted or revoked something on document_chunks, or changed its row security.
+CREATE FUNCTION apply_chunk_rights() RETURNS integer
+    LANGUAGE sql
+AS $$
+    SELECT count(copy_chunk_rights(inhrelid))::integer
+    FROM pg_inherits WHERE inhparent = 'document_chunks'::regclass
+$$;
+COMMENT ON FUNCTION apply_chunk_rights() IS
+    'Makes the privileges and the row security of every collection those of document_chunks.';
+
 CREATE FUNCTION create_collection(
     name text,
     dimensions integer,
@@ -184,11 +279,12 @@ CREATE FUNCTION create_collection(
     fields jsonb DEFAULT '{}'
 ) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
+    -- The name of a text search configuration is stored, and compared, as it is without quotes.
+    SET quote_all_identifiers = off
 AS $$
 DECLARE
     made collections;
     part text;
-    privilege record;
 BEGIN
     -- A second creator of the same name waits here for the first, and then finds it done.
     INSERT INTO collections (name, dimensions, embedding_model, metric, element, index_kind, m,
@@ -214,13 +310,7 @@ BEGIN
         'ALTER COLUMN metadata SET STATISTICS 1000', part);
     EXECUTE format('ALTER TABLE document_chunks ATTACH PARTITION %I FOR VALUES IN (%s)',
         part, made.id);
-    FOR privilege IN
-        SELECT privilege_type, grantee::regrole AS grantee
-        FROM pg_class, aclexplode(relacl)
-        WHERE oid = 'document_chunks'::regclass AND grantee NOT IN (relowner, 0)
-    LOOP
-        EXECUTE format('GRANT %s ON %I TO %s', privilege.privilege_type, part, privilege.grantee);
-    END LOOP;
+    PERFORM copy_chunk_rights(own_relation(part));
     RETURN true;
 END
 $$;
@@ -259,7 +349,7 @@ DECLARE
     suffix text;
 BEGIN
     SELECT * INTO target FROM collections WHERE name = collection_name;
-    IF NOT FOUND THEN
+    IF NOT FOUND OR is_rebuilt(own_relation(chunk_partition(target))) THEN
         RETURN false;
     END IF;
     FOREACH suffix IN ARRAY ARRAY['_embedding', '_bm25', '_fts'] LOOP
@@ -272,6 +362,7 @@ END
 $$;
 COMMENT ON FUNCTION drop_collection_indexes(text) IS
     'Drops the vector and the lexical index before a large load; search is exact until rebuilt. '
+    'False where there is no such collection, or somebody is rebuilding them. '
     'Never to be rolled back: pg_textsearch 0.6 would crash the server.';
 
 CREATE FUNCTION drop_collection(collection_name text) RETURNS boolean

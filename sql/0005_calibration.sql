@@ -54,6 +54,8 @@ BEGIN
         CASE target.metric WHEN 'cosine' THEN 'l2_normalize(embedding)' ELSE 'embedding' END,
         part, least(100, 100000.0 / estimate));
     RETURN estimate;
+EXCEPTION WHEN undefined_table OR foreign_key_violation THEN
+    RETURN 0;  -- it was dropped meanwhile
 END
 $$;
 COMMENT ON FUNCTION calibrate_collection(text) IS

@@ -72,6 +72,18 @@ $$;
 COMMENT ON FUNCTION swap_collections(text, text) IS
     'Exchanges the names of two collections at once; running searches and writes are waited for.';
 
+CREATE FUNCTION refuse_while_rebuilt(target collections) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtext('document_chunks'), target.id)
+            OR is_rebuilt(own_relation(chunk_partition(target))) THEN
+        RAISE lock_not_available USING MESSAGE =
+            format('the indexes of collection %L are being built by somebody else', target.name);
+    END IF;
+END
+$$;
+
 -- What REINDEX CONCURRENTLY leaves behind when it is interrupted. The name tells, not the flag: such
 -- an index becomes valid when somebody rebuilds all there are, and two BM25 indexes on one table are
 -- one too many for the planner.
@@ -87,13 +99,13 @@ BEGIN
     IF NOT FOUND THEN
         RETURN '{}';
     END IF;
+    PERFORM refuse_while_rebuilt(target);
     leftovers := ARRAY(
         SELECT relname::text FROM pg_index JOIN pg_class ON oid = indexrelid
         WHERE indrelid = own_relation(chunk_partition(target))
             AND relname ~ '_cc(new|old)[0-9]*$'
         ORDER BY relname);
     IF leftovers <> '{}' THEN
-        -- As long as one is still being built, this waits.
         PERFORM lock_chunks(ARRAY[chunk_partition(target)]);
         FOREACH index IN ARRAY leftovers LOOP
             EXECUTE format('DROP INDEX IF EXISTS %I', index);
@@ -103,13 +115,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drop_leftover_indexes(text) IS
-    'Drops what an interrupted REINDEX CONCURRENTLY left behind and returns the names.';
+    'Drops what an interrupted REINDEX CONCURRENTLY left behind and returns the names. Never to be '
+    'rolled back: pg_textsearch 0.6 would crash the server.';
 
 -- For roles that may not REINDEX, and for a BM25 index that is broken: the old index is read by no
 -- one here. Searches go on by the old indexes until the new ones take their names.
 CREATE FUNCTION rebuild_collection_indexes(
     collection_name text,
-    suffixes text[] DEFAULT ARRAY['_embedding', '_bm25', '_fts']
+    kinds text[] DEFAULT ARRAY['vectors', 'words']
 ) RETURNS text[]
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
@@ -123,25 +136,29 @@ BEGIN
     IF NOT FOUND THEN
         RAISE no_data_found USING MESSAGE = format('collection %L does not exist', collection_name);
     END IF;
+    PERFORM refuse_while_rebuilt(target);
     -- First of all, as there may be no writer between an index retired and its successor.
     EXECUTE format('LOCK TABLE %I IN SHARE MODE', chunk_partition(target));
     FOREACH suffix IN ARRAY ARRAY['_embedding', '_bm25', '_fts'] LOOP
-        CONTINUE WHEN suffix <> ALL (suffixes)
+        CONTINUE WHEN CASE suffix WHEN '_embedding' THEN 'vectors' ELSE 'words' END <> ALL (kinds)
             OR own_relation(chunk_partition(target) || suffix) IS NULL;
         retired := retired || (chunk_partition(target) || suffix || '_retired');
         EXECUTE format('ALTER INDEX %I RENAME TO %I', chunk_partition(target) || suffix,
             chunk_partition(target) || suffix || '_retired');
     END LOOP;
-    built := build_collection_indexes(collection_name);
-    PERFORM lock_chunks(ARRAY[chunk_partition(target)]);
-    FOREACH suffix IN ARRAY retired LOOP
-        EXECUTE format('DROP INDEX %I', suffix);
-    END LOOP;
+    built := build_collection_indexes(collection_name, kinds);
+    IF retired <> '{}' THEN
+        PERFORM lock_chunks(ARRAY[chunk_partition(target)]);
+        FOREACH suffix IN ARRAY retired LOOP
+            EXECUTE format('DROP INDEX %I', suffix);
+        END LOOP;
+    END IF;
     RETURN built;
 END
 $$;
 COMMENT ON FUNCTION rebuild_collection_indexes(text, text[]) IS
-    'Builds the indexes of a collection anew; writers wait for it, readers don''t.';
+    'Builds the indexes of a collection anew; writers wait for it, readers don''t. Never to be '
+    'rolled back: pg_textsearch 0.6 would crash the server.';
 
 CREATE FUNCTION set_collection_effort(collection_name text, effort integer) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER

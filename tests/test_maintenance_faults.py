@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,21 @@ import pytest
 from langchain_core.embeddings import Embeddings
 from psycopg.conninfo import make_conninfo
 
-from a2rchi_pg import Collections, CollectionSpec, Database, EmbeddedPostgres, PostgresVectorStore
+from a2rchi_pg import (
+    Collections,
+    CollectionSpec,
+    Database,
+    EmbeddedPostgres,
+    PostgresVectorStore,
+    _schema,
+)
+from a2rchi_pg.embedded import _server
 from a2rchi_pg.errors import DatabaseError
 from tests.database_support import admin, wait_until
 from tests.plugins.stores import ids, rows
+from tests.plugins.trees import tree
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -56,10 +65,12 @@ class Scattered(Embeddings):
 
 
 @pytest.fixture
-def durable(server_path: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(server_path, settings=SMALL, start_timeout=60) as running:
-        with Database.embedded(server_path):
-            pass  # brings the schema
+def durable(server_path: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    binaries = tree(getattr(request, "param", "embedded"))
+    with EmbeddedPostgres(
+        server_path, binaries=binaries, settings=SMALL, start_timeout=60
+    ) as running:
+        _schema.migrate(running.dsn)
         yield running
 
 
@@ -270,12 +281,40 @@ def stopped(durable: EmbeddedPostgres) -> Iterator[None]:
 
 
 def overwrite(durable: EmbeddedPostgres, index: str, *pages: int) -> None:
-    """What a failing disk does."""
+    """What a failing disk does; to every page but the first where none is named."""
     (file,) = admin(durable.dsn, "SELECT pg_relation_filepath(%s)", index)[0]
     with stopped(durable), (durable.path / "data" / file).open("r+b") as data:
-        for page in pages:
+        for page in pages or range(1, os.fstat(data.fileno()).st_size // 8192):
             data.seek(page * 8192)
             data.write(os.urandom(8192))
+
+
+@pytest.mark.parametrize("durable", ["embedded", "full"], indirect=True)
+def test_a_corrupted_bm25_index_is_noticed_and_healed(
+    durable: EmbeddedPostgres, monkeypatch, caplog
+):
+    monkeypatch.setattr(_server, "refresh", lambda *args, **kwargs: None)
+    with opened(durable) as database:
+        filled(database)
+        filled(database, "other", 100)
+    overwrite(durable, "document_chunks_1_bm25")
+    with opened(durable) as database:
+        store = fresh(database)
+        found = [store.bm25_search("word3", k=10), store.hybrid_search("word3", k=10)]
+        assert [len(each) for each in found] == [10, 10]
+        assert "word3" in found[0][0][0].page_content
+        said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert len(said) == 1
+        assert "BM25 index of 'default' can't be used" in said[0]
+        assert "invalid page" in said[0]
+        assert "Collections(database).reindex('default') heals it" in said[0]
+        assert len(fresh(database, "other").bm25_search("chunk", k=500)) == 100
+
+        Collections(database).reindex("default")
+        caplog.clear()
+        assert_sound(database)
+        assert_whole(database)
+        assert caplog.text == ""
 
 
 def test_a_corrupted_vector_index_is_healed(durable: EmbeddedPostgres):
@@ -287,6 +326,31 @@ def test_a_corrupted_vector_index_is_healed(durable: EmbeddedPostgres):
             for n in range(ROWS):
                 fresh(database).similarity_search_by_vector(GIVEN[n], k=50)
         Collections(database).reindex("default")
+        assert_sound(database)
+        assert_whole(database)
+
+
+def test_a_bm25_index_broken_by_a_crash_is_healed(durable: EmbeddedPostgres, monkeypatch, caplog):
+    """pg_textsearch 0.6 on a server of one's own, where nobody repairs after a crash."""
+    with opened(durable) as database:
+        store = filled(database)
+        store.add_embeddings(["needle"] * 50, GIVEN[:50] + 1, ids=[f"n{n}" for n in range(50)])
+        kill(durable)
+    monkeypatch.setattr(_server, "repair", lambda *args, **kwargs: None)
+    monkeypatch.setattr(_server, "refresh", lambda *args, **kwargs: None)
+    start_again(durable)
+    with opened(durable) as database:
+        assert len(fresh(database).bm25_search("needle", k=100)) == 50
+        assert len(fresh(database).hybrid_search("needle", k=10)) == 10
+        assert "BM25 index of 'default' can't be used" in caplog.text
+        done = threading.Event()
+        with ThreadPoolExecutor(2) as pool:
+            searching = pool.submit(search_until, done, fresh(database))
+            Collections(database).reindex("default")
+            done.set()
+            assert searching.result(20) > 0
+        assert len(fresh(database).bm25_search("needle", k=100)) == 50
+        fresh(database).delete([f"n{n}" for n in range(50)])
         assert_sound(database)
         assert_whole(database)
 

@@ -1,0 +1,253 @@
+"""Searches of a collection, as flows: dense, by words, both fused; and how they were answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isnan
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from a2rchi_pg import _search
+from a2rchi_pg._arguments import MAX_ROWS, one_of, string
+from a2rchi_pg._content import clean_text
+from a2rchi_pg._explain import Explanation, analysed, explanation
+from a2rchi_pg._filters import EVERYTHING, Condition
+from a2rchi_pg._flow import EmbedQuery, Flow
+from a2rchi_pg._options import SearchOptions, check_k
+from a2rchi_pg._scope import ALL_SHOWN
+from a2rchi_pg._scores import diversify
+from a2rchi_pg._target import Target
+from a2rchi_pg._vectors import Vector, as_vector
+from a2rchi_pg.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from a2rchi_pg.collections import Collection
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
+
+    from a2rchi_pg._fusion import Fusion
+    from a2rchi_pg._op import Op
+    from a2rchi_pg._scope import Shown
+    from a2rchi_pg._search import Hit, HybridRow
+
+T = TypeVar("T")
+
+OPPOSITE = 2.0  # the greatest cosine distance
+DEEPER = 8  # times as many rows, where deleted ones stand in the way of the lexical index
+
+
+class Searches(Target):
+    """A collection that is searched."""
+
+    def dense(self, query: str | ArrayLike, k: int, options: SearchOptions) -> Flow[list[Hit]]:
+        """The nearest chunks with their distances."""
+        return (yield from self._dense(query, k, options, with_vectors=False))
+
+    def _dense(
+        self, query: str | ArrayLike, k: int, options: SearchOptions, *, with_vectors: bool
+    ) -> Flow[list[Any]]:
+        if not (k := check_k(k)):
+            return []
+        vector = yield from self._vector(query)
+
+        def best(condition: Condition, shown: Shown) -> Flow[list[Any] | None]:
+            return self._query(
+                lambda c: _search.dense(
+                    c,
+                    _comparable(c, vector),
+                    k,
+                    condition=condition,
+                    shown=shown,
+                    ef_search=options.ef_search,
+                    with_vectors=with_vectors,
+                )
+            )
+
+        hits = yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits))
+        return _with_distances(hits)
+
+    def diverse(
+        self,
+        query: str | ArrayLike,
+        k: int,
+        options: SearchOptions,
+        *,
+        fetch_k: int,
+        lambda_mult: float,
+    ) -> Flow[list[Hit]]:
+        """``k`` of the ``fetch_k`` nearest chunks, chosen to differ from one another."""
+        count = max(check_k(fetch_k, "fetch_k"), check_k(k))
+        vector = yield from self._vector(query)
+        hits = yield from self._dense(vector, count, options, with_vectors=True)
+        chosen = diversify(vector, [hit[5] for hit in hits], k, lambda_mult) if k else []
+        return [hits[position][:4] for position in chosen]
+
+    def bm25(self, query: str, k: int, options: SearchOptions) -> Flow[list[Hit]]:
+        """The best chunks for the words of the query, with their scores."""
+        if not (k := check_k(k)):
+            return []
+        words = clean_text(string(query, "query"))
+
+        def best(condition: Condition, shown: Shown) -> Flow[list[Any]]:
+            def rows(count: int) -> Flow[list[Any]]:
+                return self._with_words(
+                    lambda c: _search.lexical(c, words, count, condition=condition, shown=shown)
+                )
+
+            return _deeper(rows, k, lambda hits: len({hit[0] for hit in hits}) < len(hits))
+
+        hits = yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits))
+        return list({hit[0]: hit for hit in hits}.values())[:k]
+
+    def hybrid(
+        self, query: str, k: int, options: SearchOptions, fusion: Fusion
+    ) -> Flow[list[HybridRow]]:
+        """The best chunks of the dense and the lexical ranking together, with fused scores."""
+        if not (k := check_k(k)):
+            return []
+        words = clean_text(string(query, "query"))
+        vector = yield from self._vector(query)
+        if not vector.any():  # it has no direction; words are all there is
+            fusion = replace(fusion, semantic_weight=0.0, bm25_weight=1.0)
+
+        def best(condition: Condition, shown: Shown) -> Flow[list[HybridRow]]:
+            def rows(count: int) -> Flow[list[HybridRow]]:
+                return self._with_words(
+                    lambda c: _search.hybrid(
+                        _fits(c, fusion),
+                        _comparable(c, vector),
+                        words,
+                        k,
+                        fusion=fusion,
+                        condition=condition,
+                        shown=shown,
+                        ef_search=options.ef_search,
+                        words=count,
+                    )
+                )
+
+            return _deeper(rows, max(fusion.candidates, k), lambda hits: bool(hits[0][8]))
+
+        return (yield from _shown(options, best, lambda hits: bool(hits) and not hits[0][9]))
+
+    def explain(
+        self, query: str, search_type: str, k: int, options: SearchOptions, fusion: Fusion
+    ) -> Flow[Explanation]:
+        """Run a search under EXPLAIN ANALYZE, and measure the recall of its dense part."""
+        one_of(search_type, "search_type", _EXPLAINABLE)
+        words, k = clean_text(string(query, "query")), check_k(k)
+        yield from self.existing()
+        vector = None if search_type == "bm25" else (yield from self._vector(query))
+        fused = fusion if search_type == "hybrid" else None
+        explained = yield from self._through(
+            self._resolve,
+            lambda c: _explained(self._noticed(c), words, vector, k, options, fused),
+        )
+        if explained is None:
+            raise NotFound(f"there is no collection {self.spec.name!r}")
+        return explained
+
+    def _vector(self, query: str | ArrayLike) -> Flow[Vector]:
+        if not isinstance(query, str):
+            return as_vector(query)
+        what = f"the vector of embedding model {self.spec.embedding_model!r}"
+        return as_vector((yield EmbedQuery(query)), what=what)
+
+
+def _shown(
+    options: SearchOptions,
+    best: Callable[[Condition, Shown], Flow[list[T] | None]],
+    enough: Callable[[list[T]], bool],
+) -> Flow[list[T]]:
+    """The hits that may be shown.
+
+    They are searched for among everything first, which is the faster, as few searches meet
+    documents that are hidden: then those are left out. Only where too few remain, or where much is
+    ruled out by choice and by filter both, does a search go by what may be shown.
+    """
+    condition, shown = _at_first(options)
+    hits = yield from best(condition, shown)
+    if hits is None or shown is ALL_SHOWN or enough(hits):
+        return hits or []
+    return (yield from best(options.scope.within(condition), ALL_SHOWN)) or []
+
+
+def _at_first(options: SearchOptions) -> tuple[Condition, Shown]:
+    """What a search goes by at first, and what is left out afterwards."""
+    if options.scope.personal and options.condition.sql != EVERYTHING.sql:
+        return options.scope.within(options.condition), ALL_SHOWN
+    return options.condition, options.scope.shown
+
+
+def _deeper(
+    best: Callable[[int], Flow[list[T]]], rows: int, crowded: Callable[[list[T]], bool]
+) -> Flow[list[T]]:
+    """The hits among the best ``rows`` by words, or among more where rows crowd one another out."""
+    hits = yield from best(rows)
+    while hits and crowded(hits) and rows < MAX_ROWS:
+        rows = min(DEEPER * rows, MAX_ROWS)
+        hits = yield from best(rows)
+    return hits
+
+
+_EXPLAINABLE = ("similarity", "bm25", "hybrid")
+
+
+def _comparable(collection: Collection, vector: Vector) -> Vector:
+    return as_vector(vector, collection.dimensions, halves=collection.element == "halfvec")
+
+
+def _with_distances(hits: list[Any]) -> list[Any]:
+    """Hits by cosine of which the last are zero vectors: without direction, so the farthest."""
+    if not hits or not isnan(hits[-1][3]):
+        return hits
+    return [(*hit[:3], OPPOSITE, *hit[4:]) if isnan(hit[3]) else hit for hit in hits]
+
+
+def _explained(
+    collection: Collection,
+    words: str,
+    vector: Vector | None,
+    k: int,
+    options: SearchOptions,
+    fusion: Fusion | None,
+) -> Flow[Explanation]:
+    """An account of a search by words, by a vector, or by both where they are to be fused."""
+    condition, shown = _at_first(options)
+    if vector is None:
+        op: Op[Any] = _search.lexical(collection, words, k, condition=condition, shown=shown)
+        return explanation(collection, (yield analysed(op)), None)
+    vector, effort = _comparable(collection, vector), options.ef_search
+    op = dense = _search.dense(
+        collection, vector, k, condition=condition, shown=shown, ef_search=effort
+    )
+    if fusion is not None:
+        op = _search.hybrid(
+            _fits(collection, fusion),
+            vector,
+            words,
+            k,
+            fusion=fusion,
+            condition=condition,
+            shown=shown,
+            ef_search=effort,
+        )
+    seen = condition if shown is ALL_SHOWN else options.scope.within(condition)
+    exact = _search.dense(replace(collection, vector_index=False), vector, k, condition=seen)
+    account = yield analysed(op)
+    return explanation(collection, account, _recall((yield dense), (yield exact)))
+
+
+def _recall(found: list[Hit], exact: list[Hit]) -> float:
+    if not exact:
+        return 1.0
+    return len({hit[0] for hit in found} & {hit[0] for hit in exact}) / len(exact)
+
+
+def _fits(collection: Collection, fusion: Fusion) -> Collection:
+    if fusion.name == "tm2c2" and collection.metric != "cosine":
+        raise InvalidInput(
+            "fusion 'tm2c2' needs the metric cosine, which has a least value; collection "
+            f"{collection.name!r} has {collection.metric}: use 'calibrated' or 'rrf'"
+        )
+    return collection

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from a2rchi_pg._content import jsonable
 from a2rchi_pg._settings import StaticConfig, validated
 from a2rchi_pg.errors import ConfigError, InvalidInput
@@ -63,6 +61,8 @@ _ADVICE = (
 
 
 def _load(path: Path) -> Mapping[str, Any]:
+    import yaml  # noqa: PLC0415 - slow to import, and needed once a deployment
+
     try:
         loaded = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:

@@ -20,7 +20,6 @@ from a2rchi_pg._vectors import Vector, as_vector
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from a2rchi_pg.collections import Collection
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._op import Op
     from a2rchi_pg._scope import Shown
     from a2rchi_pg._search import Hit, HybridRow
+    from a2rchi_pg.collections import Collection
 
 T = TypeVar("T")
 

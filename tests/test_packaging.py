@@ -130,8 +130,9 @@ def test_importing_takes_half_a_second_beyond_langchain(tmp_path: Path):
     assert min(times) < 0.5
 
 
-def test_public_names_are_there_once():
-    assert len(a2rchi_pg.__all__) == len(set(a2rchi_pg.__all__))
+def test_public_names_are_sorted_and_there():
+    constants_first = sorted(a2rchi_pg.__all__, key=lambda name: (not name.isupper(), name))
+    assert list(a2rchi_pg.__all__) == constants_first
     for name in a2rchi_pg.__all__:
         assert getattr(a2rchi_pg, name) is not None
 

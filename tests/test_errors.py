@@ -131,8 +131,7 @@ def test_every_error_is_exported_at_the_top():
 
 
 def test_all_is_sorted_and_every_name_in_it_is_there():
-    constants_first = sorted(a2rchi_pg.__all__, key=lambda name: (not name.isupper(), name))
-    assert a2rchi_pg.__all__ == constants_first
+    assert a2rchi_pg.__all__ == sorted(a2rchi_pg.__all__)
     assert all(hasattr(a2rchi_pg, name) for name in a2rchi_pg.__all__)
 
 

@@ -87,7 +87,7 @@ BEGIN
     LOOP
         FOR rival IN
             SELECT coalesce(string_agg(
-                format('mine.%1$I = theirs.%1$I', k.attname), ' AND ')
+                format('mine.%1$I = rivals.%1$I', k.attname), ' AND ')
                 FILTER (WHERE k.attnum <> reference.attnum), 'true')
             FROM pg_index i
             JOIN pg_attribute k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
@@ -96,8 +96,8 @@ BEGIN
                 AND reference.attnum = ANY (i.indkey)
             GROUP BY i.indexrelid
         LOOP
-            EXECUTE format('DELETE FROM %s AS mine USING %1$s AS theirs
-                WHERE mine.%2$s = $1 AND theirs.%2$s = $2 AND %3$s',
+            EXECUTE format('DELETE FROM %s AS mine USING %1$s AS rivals
+                WHERE mine.%2$s = $1 AND rivals.%2$s = $2 AND %3$s',
                 reference.tab, reference.col, rival) USING old_id, new_id;
         END LOOP;
         EXECUTE format('UPDATE %s SET %2$s = $2 WHERE %2$s = $1', reference.tab, reference.col)
@@ -136,15 +136,15 @@ BEGIN
             SELECT own_relation('users')::oid AS rel, 'id = $1' COLLATE "C" AS condition,
                    ARRAY[own_relation('users')::oid] AS path
             UNION ALL
-            SELECT c.conrelid, format('%I IN (SELECT %I FROM %s WHERE %s)', mine.attname,
-                       theirs.attname, owned.rel::regclass, owned.condition),
+            SELECT c.conrelid, format('%I IN (SELECT %I FROM %s WHERE %s)', child.attname,
+                       parent.attname, owned.rel::regclass, owned.condition),
                    path || c.conrelid
             FROM owned
             JOIN pg_constraint c ON c.confrelid = owned.rel AND c.contype = 'f'
                 AND cardinality(c.conkey) = 1 AND c.conparentid = 0 AND c.conrelid <> ALL (path)
                 AND (c.confdeltype = 'c' OR c.confrelid = own_relation('users'))
-            JOIN pg_attribute mine ON mine.attrelid = c.conrelid AND mine.attnum = c.conkey[1]
-            JOIN pg_attribute theirs ON theirs.attrelid = owned.rel AND theirs.attnum = c.confkey[1]
+            JOIN pg_attribute child ON child.attrelid = c.conrelid AND child.attnum = c.conkey[1]
+            JOIN pg_attribute parent ON parent.attrelid = owned.rel AND parent.attnum = c.confkey[1]
         )
         SELECT rel, relname AS name, string_agg(condition, ' OR ') AS condition
         FROM owned JOIN pg_class ON pg_class.oid = rel GROUP BY rel, relname

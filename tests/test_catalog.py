@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -19,7 +20,7 @@ from a2rchi_pg import (
 )
 from a2rchi_pg.errors import FilterError, InvalidInput, InvalidValue, Unavailable
 from tests.database_support import commands, rows, value
-from tests.plugins.catalogs import hashes, spec
+from tests.plugins.catalogs import hashes, make_conversation, spec
 
 if TYPE_CHECKING:
     from a2rchi_pg import CatalogDocument
@@ -393,6 +394,7 @@ async def test_everything_has_a_native_twin(dsn: str):
         await catalog.afinish("c", begun.document_id, owner="me", chunk_count=0)
         assert [each.status for each in await catalog.aingestion("c", "a")] == ["embedded"]
         assert await selection.aset_user("ann", {"a": False}) == 1
+        await asyncio.to_thread(make_conversation, database, 7)
         assert await selection.aset_conversation(7, {"a": True}) == 1
         assert hashes(await selection.aeffective("ann", enabled=True)) == ["b", "c"]
         explained = await selection.aexplain("a", "ann", 7)

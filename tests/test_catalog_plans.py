@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 # Reading these whole is right: they are as small as that.
-SMALL = {"collections", "conversation_document_selection"}
+SMALL = {"collections", "conversation_document_selection", "conversation_metadata"}
 DOCUMENTS = """
     INSERT INTO documents (resource_hash, display_name, source_type, url, ticket_id, git_repo,
         suffix, size_bytes, relative_path, metadata, source_modified_at, ingested_at, enabled,

@@ -82,7 +82,7 @@ def check(settings: ConnectionSettings) -> Steps[None]:
     Raises:
         SchemaOutOfDate: If files are missing from the database, or it holds newer ones.
     """
-    numbers = {row.number for row in (yield from _ledger(settings.schema))}
+    numbers = {row.number for row in (yield from read_ledger(settings.schema))}
     shipped = {migration.number for migration in migrations()}
     if newer := sorted(numbers - shipped):
         raise SchemaOutOfDate(
@@ -106,7 +106,7 @@ def _command(settings: ConnectionSettings) -> str:
     return " ".join(words)
 
 
-def _ledger(schema: str | None) -> Steps[list[Applied]]:
+def read_ledger(schema: str | None) -> Steps[list[Applied]]:
     """The ledger's rows; with a schema that schema's own, not the next one's on the search_path."""
     exists = yield from fetch_value(
         """
@@ -126,7 +126,7 @@ def _ledger(schema: str | None) -> Steps[list[Applied]]:
 
 @write
 def _read_ledger(schema: str | None) -> Steps[list[Applied]]:
-    return (yield from _ledger(schema))
+    return (yield from read_ledger(schema))
 
 
 def status(dsn: str, *, schema: str | None = None) -> list[tuple[Migration, Applied | None]]:

@@ -93,6 +93,18 @@ def tune(name: str, target_recall: float, k: int, sample: int) -> Flow[Tuning]:
     return chosen
 
 
+def measured_recall(collection: Collection, k: int, sample: int) -> Flow[float | None]:
+    """The share of the ``k`` nearest that searches find as they are set; None where it is empty."""
+    exact = replace(collection, vector_index=False)
+    indexed = replace(collection, calibrated_rows=0)
+    shares = list[float]()
+    for id_, vector in (yield sampled_vectors(collection, sample)):
+        nearest = _others((yield _search.dense(exact, vector, k + 1)), id_, k)
+        hits = yield _search.dense(indexed, vector, len(nearest) + 1)
+        shares.append(_recall(_others(hits, id_, len(nearest)), nearest))
+    return statistics.fmean(shares) if shares else None
+
+
 def _trial(
     collection: Collection,
     effort: int,

@@ -1,0 +1,66 @@
+"""All checks, in the order in which one makes sense only after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from a2rchi_pg import _flow
+from a2rchi_pg.doctor import _contents, _indexes, _recall, _server
+from a2rchi_pg.doctor._ledger import ledger
+
+if TYPE_CHECKING:
+    from a2rchi_pg._flow import Flow
+    from a2rchi_pg.database import Database
+    from a2rchi_pg.doctor._finding import Finding
+    from a2rchi_pg.keyring import KeyRing
+
+SAMPLE = 20
+TARGET = 0.95
+
+
+def examine(
+    database: Database,
+    *,
+    keyring: KeyRing | None = None,
+    schema: str | None = None,
+    sample: int = SAMPLE,
+    target_recall: float = TARGET,
+) -> list[Finding]:
+    """Look at a database, and say what is wrong.
+
+    Args:
+        database: Made with ``check_schema=False``, so that a wrong schema is a finding.
+        keyring: What users' keys should open with.
+        schema: The schema that holds the tables, as it was given to ``database``.
+        sample: Chunks that are searched for in each collection to measure recall.
+        target_recall: The least that is good enough.
+
+    Returns:
+        What was found, the worst first.
+    """
+    flow = _examine(keyring, schema, sample, target_recall)
+    return _flow.run(flow, None, database)
+
+
+def _examine(
+    keyring: KeyRing | None, schema: str | None, sample: int, target: float
+) -> Flow[list[Finding]]:
+    found: list[Finding] = [*(yield _server.server()), *(yield _server.extensions())]
+    schema_findings = yield ledger(schema)
+    found += schema_findings
+    if not any(finding.check == "schema_behind" for finding in schema_findings):
+        for check in (
+            _indexes.schema_indexes(),
+            _indexes.collection_indexes(),
+            _indexes.invalid_indexes(),
+            _indexes.dead_rows(),
+            _contents.orphans(),
+            _contents.drift(),
+        ):
+            found += yield check
+        found += yield from _contents.keys(keyring)
+        if not any(each.check == "collection_table_missing" for each in found):
+            found += yield _server.memory()
+            found += yield from _recall.recall(sample, target)
+    order = ("error", "warning", "note")
+    return sorted(found, key=lambda finding: order.index(finding.severity))

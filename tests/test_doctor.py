@@ -1,0 +1,221 @@
+"""The doctor finds what was broken on purpose, nothing where nothing is, and its remedies mend."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from a2rchi_pg import (
+    CatalogRepository,
+    CollectionSpec,
+    Database,
+    KeyRing,
+    PostgresVectorStore,
+    UserRepository,
+)
+from a2rchi_pg.doctor import examine
+from a2rchi_pg.doctor.__main__ import ERRORS, FAILED, HEALTHY, WARNINGS, main
+from tests.database_support import Scattered, admin
+from tests.plugins.catalogs import spec
+from tests.plugins.people import new_ring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from a2rchi_pg.doctor import Finding
+
+STATE = "UPDATE indexed_documents SET status = "
+SET = "ALTER DATABASE {database} SET "
+
+
+def filled(dsn: str, count: int = 60, **options: object) -> None:
+    """A collection "default" with a document that has all its chunks."""
+    with Database(dsn) as database:
+        document = CatalogRepository(database).upsert(spec("book")).id
+        store = PostgresVectorStore(
+            Scattered(), database=database, collection=CollectionSpec(**options)
+        )
+        store.add_texts([f"page {n}" for n in range(count)], document_id=document)
+    admin(
+        dsn,
+        "INSERT INTO indexed_documents (collection_id, document_id, status, chunk_count) "
+        "SELECT c.id, d.id, 'embedded', %s FROM collections AS c, documents AS d",
+        count,
+    )
+
+
+def examined(dsn: str, ring: KeyRing | None = None) -> list[Finding]:
+    with Database(dsn, check_schema=False) as database:
+        return examine(database, keyring=ring)
+
+
+def serious(findings: Iterable[Finding]) -> dict[str, Finding]:
+    return {each.check: each for each in findings if each.severity != "note"}
+
+
+def plant(dsn: str, *statements: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.replace("{database}", connection.info.dbname))
+
+
+def test_nothing_is_wrong_with_a_healthy_database(dsn: str):
+    assert serious(examined(dsn)) == {}
+    filled(dsn)
+    assert serious(examined(dsn)) == {}
+
+
+@pytest.mark.servers("embedded")
+@pytest.mark.parametrize(
+    ("fault", "check", "severity"),
+    [
+        ("DROP INDEX documents_name", "index_missing", "warning"),
+        ("DROP INDEX feedback_reaction", "index_missing", "warning"),
+        ("DROP INDEX documents_words", "index_missing", "warning"),
+        ("DROP INDEX document_chunks_1_embedding", "collection_index_missing", "warning"),
+        ("DROP INDEX document_chunks_1_bm25", "collection_index_missing", "warning"),
+        (
+            "UPDATE pg_index SET indisvalid = false "
+            "WHERE indexrelid = 'document_chunks_1_embedding'::regclass",
+            "index_invalid",
+            "error",
+        ),
+        (
+            "SET session_replication_role = replica; DELETE FROM documents",
+            "orphaned_chunks",
+            "error",
+        ),
+    ],
+)
+def test_a_fault_is_found_and_its_remedy_mends_it(dsn: str, fault: str, check: str, severity: str):
+    filled(dsn)
+    plant(dsn, fault)
+    found = serious(examined(dsn))
+    assert found[check].severity == severity
+    plant(dsn, found[check].remedy)
+    assert check not in serious(examined(dsn))
+
+
+@pytest.mark.servers("embedded")
+@pytest.mark.parametrize(
+    ("fault", "check", "severity"),
+    [
+        ("UPDATE indexed_documents SET chunk_count = 7", "chunk_count", "warning"),
+        (
+            STATE + "'embedding', leased_until = now() - interval '1 s'",
+            "stuck_ingestion",
+            "warning",
+        ),
+        (STATE + "'failed', error = 'no'", "failed_ingestion", "warning"),
+        ("DELETE FROM schema_migrations WHERE number = 11", "schema_behind", "error"),
+        ("INSERT INTO schema_migrations VALUES (9999, '9999_x.sql')", "schema_ahead", "error"),
+        (
+            "UPDATE schema_migrations SET checksum = repeat('0', 64) WHERE number = 3",
+            "schema_edited",
+            "error",
+        ),
+        (
+            "UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'",
+            "extension_bug",
+            "error",
+        ),
+        (
+            "UPDATE pg_extension SET extversion = '0.6.0' WHERE extname = 'pg_textsearch'",
+            "extension_update",
+            "warning",
+        ),
+        (SET + "default_transaction_read_only = on", "read_only", "warning"),
+        ("DROP TABLE document_chunks_1", "collection_table_missing", "error"),
+    ],
+)
+def test_a_fault_is_found(dsn: str, fault: str, check: str, severity: str):
+    filled(dsn)
+    plant(dsn, fault)
+    assert serious(examined(dsn))[check].severity == severity
+
+
+@pytest.mark.servers("full")
+def test_an_extension_that_could_be_used(dsn: str):
+    plant(dsn, "DROP EXTENSION pgcrypto")
+    assert list(serious(examined(dsn))) == ["extension_unused"]
+    plant(dsn, "SELECT adopt_extensions()")
+    assert serious(examined(dsn)) == {}
+
+
+@pytest.mark.servers("plain")
+def test_an_extension_that_is_not_preloaded(dsn: str):
+    """As where a database was restored on a server that was set up anew."""
+    plant(
+        dsn,
+        "INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, "
+        "extversion) VALUES (99999, 'pg_textsearch', 10, 2200, false, '1.4.0')",
+    )
+    found = serious(examined(dsn))["preload"]
+    assert found.severity == "error"
+
+
+@pytest.mark.servers("embedded")
+def test_a_vector_index_that_misses_and_one_too_large(dsn: str):
+    filled(dsn, 3000, m=2, ef_construction=4)
+    plant(dsn, SET + "maintenance_work_mem = '256kB'", "UPDATE collections SET ef_search = 1")
+    found = serious(examined(dsn))
+    assert found["recall"].severity == "warning"
+    assert "'default'" in found["recall"].problem
+    assert found["maintenance_work_mem"].severity == "warning"
+
+
+@pytest.mark.servers("embedded")
+def test_a_table_of_dead_rows(dsn: str):
+    filled(dsn, 2500)
+    plant(
+        dsn,
+        "ALTER TABLE document_chunks_1 SET (autovacuum_enabled = false)",
+        "DELETE FROM document_chunks; DELETE FROM indexed_documents",
+        "SELECT pg_stat_force_next_flush()",
+    )
+    found = serious(examined(dsn))["bloat"]
+    plant(dsn, found.remedy, "SELECT pg_stat_force_next_flush()")
+    assert "bloat" not in serious(examined(dsn))
+
+
+@pytest.mark.servers("embedded")
+def test_keys_that_can_not_be_opened(dsn: str):
+    ring = new_ring()
+    with Database(dsn) as database:
+        users = UserRepository(database, ring)
+        users.get_or_create("ada")
+        users.set_api_key("ada", "openai", "sk-0123456789abcdef")
+    assert serious(examined(dsn, ring)) == {}
+    assert serious(examined(dsn))["key_ring"].severity == "warning"
+    assert serious(examined(dsn, new_ring()))["key_ring"].severity == "error"
+    newer = new_ring(*ring._keys.values())
+    assert serious(examined(dsn, newer))["key_rotation"].severity == "warning"
+
+
+@pytest.mark.servers("embedded")
+def test_a_database_without_the_schema(empty_dsn: str):
+    found = serious(examined(empty_dsn))
+    assert {"extension_missing", "schema_behind"} <= set(found)
+
+
+@pytest.mark.servers("embedded")
+def test_the_command(dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("BYOK_ENCRYPTION_KEY", raising=False)
+    assert main(["--target", dsn]) == HEALTHY
+    plant(dsn, "DROP INDEX documents_name")
+    assert main(["--target", dsn]) == WARNINGS
+    assert "mend: CREATE INDEX documents_name" in capsys.readouterr().out
+    plant(dsn, "DELETE FROM schema_migrations WHERE number = 1")
+    assert main(["--target", dsn, "--json"]) == ERRORS
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert findings[0]["check"] == "schema_behind"
+    assert set(findings[0]) == {"check", "severity", "problem", "evidence", "remedy"}
+
+
+@pytest.mark.servers("embedded")
+def test_what_the_command_can_not_use(dsn: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["--target", dsn, "--sample", "0"]) == FAILED
+    assert "sample" in capsys.readouterr().err

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 STATE = "UPDATE indexed_documents SET status = "
 SET = "ALTER DATABASE {database} SET "
+INTERRUPT = """
+    UPDATE pg_index SET indisvalid = false
+    WHERE indexrelid = 'document_chunks_1_embedding'::regclass
+"""
 
 
 def filled(dsn: str, count: int = 60, **options: object) -> None:
@@ -78,8 +82,7 @@ def test_nothing_is_wrong_with_a_healthy_database(dsn: str):
         ("DROP INDEX document_chunks_1_embedding", "collection_index_missing", "warning"),
         ("DROP INDEX document_chunks_1_bm25", "collection_index_missing", "warning"),
         (
-            "UPDATE pg_index SET indisvalid = false "
-            "WHERE indexrelid = 'document_chunks_1_embedding'::regclass",
+            INTERRUPT,
             "index_invalid",
             "error",
         ),

@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from a2rchi_pg import Database, PostgresVectorStore
 from a2rchi_pg._schema import migrate
+from a2rchi_pg.doctor import examine
 from tests.database_support import Letters, admin, commands, value, wait_until
 from tests.plugins.servers import EXTERNAL, passable_folder
 
@@ -191,3 +192,11 @@ def test_a_pooler_that_lost_its_server_connection_is_no_error(through: str, dsn:
         admin(dsn, "SELECT pg_terminate_backend(%s, 5000)", pid)
         assert database.run(value("SELECT 1")) == 1
         assert Path(str(conninfo_to_dict(through)["host"])).is_dir()
+
+
+def test_the_doctor_sees_a_pooler_that_nobody_told_of(through: str, dsn: str):
+    def found(dsn: str, **options: bool) -> bool:
+        with Database(dsn, prepare_threshold=None, **options) as database:
+            return "pooler" in {finding.check for finding in examine(database)}
+
+    assert (found(dsn), found(through), found(through, pooler=True)) == (False, True, False)

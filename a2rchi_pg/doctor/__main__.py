@@ -64,13 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.target,
             schema=arguments.schema,
             pooler=arguments.pooler,
+            prepare_threshold=None,
             check_schema=False,
             application_name="a2rchi_pg doctor",
         ) as database:
             found = examine(
                 database,
                 keyring=_keyring(),
-                schema=arguments.schema,
                 sample=sample,
                 target_recall=target,
             )

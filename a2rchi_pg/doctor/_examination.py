@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from a2rchi_pg import _flow
 from a2rchi_pg.doctor import _contents, _indexes, _recall, _server
 from a2rchi_pg.doctor._ledger import ledger
+from a2rchi_pg.doctor._pooler import pooler
 
 if TYPE_CHECKING:
     from a2rchi_pg._flow import Flow
@@ -22,7 +23,6 @@ def examine(
     database: Database,
     *,
     keyring: KeyRing | None = None,
-    schema: str | None = None,
     sample: int = SAMPLE,
     target_recall: float = TARGET,
 ) -> list[Finding]:
@@ -31,15 +31,17 @@ def examine(
     Args:
         database: Made with ``check_schema=False``, so that a wrong schema is a finding.
         keyring: What users' keys should open with.
-        schema: The schema that holds the tables, as it was given to ``database``.
         sample: Chunks that are searched for in each collection to measure recall.
         target_recall: The least that is good enough.
 
     Returns:
         What was found, the worst first.
     """
-    flow = _examine(keyring, schema, sample, target_recall)
-    return _flow.run(flow, None, database)
+    settings = database._settings  # noqa: SLF001 - how the host's own connections are made
+    flow = _examine(keyring, settings.schema, sample, target_recall)
+    found = [*pooler(settings), *_flow.run(flow, None, database)]
+    order = ("error", "warning", "note")
+    return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
 def _examine(
@@ -62,5 +64,4 @@ def _examine(
         if not any(each.check == "collection_table_missing" for each in found):
             found += yield _server.memory()
             found += yield from _recall.recall(sample, target)
-    order = ("error", "warning", "note")
-    return sorted(found, key=lambda finding: order.index(finding.severity))
+    return found

@@ -154,7 +154,7 @@ def dead_rows() -> Steps[list[Finding]]:
             check="bloat",
             severity="warning",
             problem=f"{table} is full of dead rows: its indexes are larger and slower than needed",
-            evidence=f"{dead:,} dead and {live:,} live rows, autovacuum last at {last or 'no time'}",
+            evidence=f"{dead:,} dead and {live:,} live rows, last autovacuum: {last or 'never'}",
             remedy=f"VACUUM (ANALYZE) {identifier(schema, table)};",
         )
         for schema, table, dead, live, last in rows

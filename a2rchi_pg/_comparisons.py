@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from a2rchi_pg._arguments import one_of, whole
-from a2rchi_pg._inputs import aware, named
+from a2rchi_pg._inputs import aware, named, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import Conflict, InvalidInput, NotFound
@@ -243,7 +243,8 @@ def comparison_stats(
     owner: Owner | None,
 ) -> Op[list[ComparisonStats]]:
     """What the votes say, by pair of models."""
-    return _stats(model_a, model_b, aware("since", since), aware("until", until), owner)
+    models = optional_text(model_a), optional_text(model_b)
+    return _stats(*models, aware("since", since), aware("until", until), owner)
 
 
 @read

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from a2rchi_pg._arguments import one_of
-from a2rchi_pg._inputs import aware
+from a2rchi_pg._inputs import aware, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, read
 from a2rchi_pg._owner import asking
 
@@ -47,7 +47,8 @@ def usage(
     """Answers counted by kind."""
     if every is not None:
         one_of(every, "every", get_args(Period))
-    return _usage(aware("since", since), aware("until", until), service, every, owner)
+    named = optional_text(service)
+    return _usage(aware("since", since), aware("until", until), named, every, owner)
 
 
 @read

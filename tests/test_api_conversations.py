@@ -127,5 +127,9 @@ async def test_analytics(boss: AsyncClient, common: Database):
     (pair,) = (await boss.get("/analytics/comparisons")).json()
     assert (pair["total"], pair["pending"]) == (1, 1)
     assert (await boss.get("/analytics/documents")).json()["documents"] == 0
+    odd = {"service": "\0"}
+    assert (await boss.get("/analytics/usage", params=odd)).json() == []
+    odd = {"model_a": "\0", "model_b": "\0"}
+    assert (await boss.get("/analytics/comparisons", params=odd)).json() == []
     for bad in ("yesterday", "2026-01-01T00:00:00"):
         assert is_problem(await boss.get("/analytics/usage", params={"since": bad}), 422)

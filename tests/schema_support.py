@@ -44,7 +44,7 @@ _OBJECTS = """
     UNION ALL
     SELECT 'extension', extname, extnamespace::regnamespace::text, extversion, '', '', ''
     FROM pg_extension
-    ORDER BY 1, 2, 3
+    ORDER BY 1, 2, 3, 4
 """
 
 

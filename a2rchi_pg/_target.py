@@ -7,6 +7,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from a2rchi_pg._flow import EmbedQuery
+from a2rchi_pg._vectors import as_vector
 from a2rchi_pg.collections import Collection, CollectionSpec, ensure_collection, get_collection
 from a2rchi_pg.errors import CollectionMismatch, DatabaseError, DimensionMismatch, NotFound
 
@@ -59,6 +61,14 @@ class Target:
         collection = yield from self._resolve()
         if collection is None:
             raise NotFound(f"there is no collection {self.spec.name!r}")
+        return collection
+
+    def made(self) -> Flow[Collection]:
+        """The collection; if it isn't there it is made, for vectors as the model's are."""
+        collection = yield from self._resolve()
+        if collection is None:
+            vector = as_vector((yield EmbedQuery("dimensions")))
+            collection = yield from self._ensure(len(vector))
         return collection
 
     def _query(self, make: Callable[[Collection], Op[T]]) -> Flow[T | None]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._flow import Flow
     from a2rchi_pg._op import Runner
     from a2rchi_pg._options import Filter
+    from a2rchi_pg.collections import Collection
 
 T = TypeVar("T")
 
@@ -87,6 +88,20 @@ class WritableStore(VectorStore):
 
     async def _ado(self, flow: Flow[T]) -> T:
         return await _flow.arun(flow, self._embedding, self._database)
+
+    def create_collection(self) -> Collection:
+        """Make the collection now, if it isn't there: the model is asked what its vectors are.
+
+        Adding texts makes it too; this is for those who want it before there are any.
+
+        Raises:
+            CollectionMismatch: If it is there with other settings than a ``CollectionSpec`` says.
+        """
+        return self._do(self._store.made())
+
+    async def acreate_collection(self) -> Collection:
+        """The asynchronous twin of :meth:`create_collection`."""
+        return await self._ado(self._store.made())
 
     def add_texts(
         self,

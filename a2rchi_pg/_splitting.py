@@ -1,0 +1,94 @@
+"""Texts in pieces, each with its place, and a fingerprint of what made them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_core.documents import Document
+
+from a2rchi_pg.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+PAGE_BREAK = "\n\n"  # between the parts of a document, when places are counted
+
+
+class Splitter(Protocol):
+    """What a LangChain text splitter does, as far as it is needed here."""
+
+    def split_text(self, text: str) -> Sequence[Any]:
+        """The pieces, as strings or as documents with metadata."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of a document's text.
+
+    Attributes:
+        start: Where it begins in the document's text; None where the splitter changed the text.
+        end: Where it ends, likewise.
+    """
+
+    text: str
+    start: int | None
+    end: int | None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def default_splitter() -> Splitter:
+    """Paragraphs, lines, sentences, words: 1,000 characters a piece, of which 100 are shared."""
+    from langchain_text_splitters import (  # noqa: PLC0415 - slow to load, and not always wanted
+        RecursiveCharacterTextSplitter,
+    )
+
+    return RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=100)
+
+
+def split(parts: Iterable[Document], splitter: Splitter) -> list[Piece]:
+    """The pieces of a document's parts in their order, without blank ones.
+
+    Raises:
+        InvalidInput: If there are none.
+    """
+    pieces: list[Piece] = []
+    base = 0
+    for part in parts:
+        pieces += _pieces(part, splitter, base)
+        base += len(part.page_content) + len(PAGE_BREAK)
+    if not pieces:
+        raise InvalidInput("its splitter made no pieces of it")
+    return pieces
+
+
+def _pieces(part: Document, splitter: Splitter, base: int) -> Iterator[Piece]:
+    after = 0
+    for each in splitter.split_text(part.page_content):
+        text, own = (each.page_content, each.metadata) if isinstance(each, Document) else (each, {})
+        if not text.strip():
+            continue
+        start = part.page_content.find(text, after)
+        found = start >= 0
+        after = start + 1 if found else after
+        yield Piece(
+            text=text,
+            start=base + start if found else None,
+            end=base + start + len(text) if found else None,
+            metadata={**part.metadata, **own},
+        )
+
+
+def splitter_fingerprint(splitter: Splitter) -> str:
+    """What tells one splitter from another with other settings, in every process."""
+    settings = json.dumps(vars(splitter), default=_name, sort_keys=True)
+    return sha256(f"{_name(type(splitter))} {settings}".encode()).hexdigest()[:32]
+
+
+def _name(value: Any) -> str:
+    """A function or a class by its name, and an object by its class: no addresses."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -1,0 +1,331 @@
+"""A folder into the catalog, and a collection in line with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_text_splitters import CharacterTextSplitter
+
+from a2rchi_pg import CatalogRepository, Database, PostgresVectorStore
+from a2rchi_pg.errors import InvalidInput
+from a2rchi_pg.ingest import IngestProgress, VectorStoreManager, main
+from tests.database_support import commands, rows
+from tests.plugins.stores import WordModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.timeout(120)
+
+TEXTS = {
+    "whale.md": "# Whales\n\n" + "The whale is a mammal of the sea. " * 60,
+    "page.html": "<title>Foxes</title><style>p{}</style><p>A <b>fox</b>es' den<p>and more",
+    "code.py": "def answer():\n    return 42\n",
+    "sub/table.csv": "name,size\nwhale,30\nfox,1\n",
+    "sub/data.json": '{"fox": {"legs": 4}}',
+}
+CHUNKS = """
+    SELECT d.relative_path, c.chunk_index, c.start_char, c.end_char, c.id = d.resource_hash || '-'
+        || lpad(c.chunk_index::text, 6, '0'), c.content, c.embedding::text
+    FROM document_chunks c JOIN documents d ON d.id = c.document_id ORDER BY 1, 2
+"""
+STATES = """
+    SELECT d.relative_path, i.status, i.chunk_count, i.content_fingerprint = d.content_hash,
+           i.leased_by
+    FROM indexed_documents i JOIN documents d ON d.id = i.document_id ORDER BY 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "docs"
+    for name, text in TEXTS.items():
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_text(text)
+    return made
+
+
+@pytest.fixture
+def store(database: Database, model: WordModel) -> PostgresVectorStore:
+    return PostgresVectorStore(model, database=database, collection="c")
+
+
+@pytest.fixture
+def manager(store: PostgresVectorStore) -> VectorStoreManager:
+    return VectorStoreManager(store, workers=2)
+
+
+def asked(model: WordModel) -> list[str]:
+    """The texts the model was given since it was last asked here."""
+    given = [text for batch in model.asked for text in batch]
+    model.asked.clear()
+    return given
+
+
+def reasons(manager: VectorStoreManager, database: Database) -> dict[str, str]:
+    failed = manager.update_vectorstore().failed
+    names = dict(database.run(rows("SELECT resource_hash, display_name FROM documents")))
+    return {names[key]: reason for key, reason in failed.items()}
+
+
+def test_a_folder_comes_in_and_stays_in_line(
+    manager: VectorStoreManager, database: Database, model: WordModel, folder: Path
+):
+    assert manager.add_folder(folder).added == 5
+    steps: list[IngestProgress] = []
+    report = manager.update_vectorstore(progress=steps.append)
+    assert (report.added, report.updated, report.unchanged, report.failed) == (5, 0, 0, {})
+    assert [(step.done, step.total) for step in steps] == [(n, 5) for n in range(1, 6)]
+    assert report.chunks == len(database.run(rows(CHUNKS))) == len(asked(model)) > 5
+    assert set(report.seconds) == {"fingerprint", "load", "embed", "store"}
+
+    again = manager.add_folder(folder)
+    report = manager.update_vectorstore()
+    assert (again.unchanged, report.unchanged, report.chunks, asked(model)) == (5, 5, 0, [])
+
+    (folder / "code.py").write_text("def question():\n    return 6 * 9\n")
+    (folder / "whale.md").rename(folder / "orca.md")
+    (folder / "page.html").unlink()
+    changes = manager.add_folder(folder)
+    assert (changes.added, changes.changed, changes.removed, changes.unchanged) == (1, 1, 2, 2)
+    report = manager.update_vectorstore()
+    assert (report.added, report.updated, report.removed, report.unchanged) == (1, 1, 2, 2)
+    assert all("whale" in text or "question" in text for text in asked(model))
+    kept = {row[0] for row in database.run(rows(CHUNKS))}
+    assert kept == {"code.py", "orca.md", "sub/table.csv", "sub/data.json"}
+    assert {row[1] for row in database.run(rows(STATES))} == {"embedded"}
+
+    (folder / "page.html").write_text(TEXTS["page.html"])
+    assert manager.add_folder(folder).added == 1, "what was deleted comes back"
+    assert manager.update_vectorstore().added == 1
+
+
+def test_g24_chunks_have_places_without_gaps(
+    manager: VectorStoreManager, database: Database, folder: Path
+):
+    manager.add_folder(folder, patterns=["*.md"])
+    manager.update_vectorstore()
+    chunks = database.run(rows(CHUNKS))
+    assert [row[1] for row in chunks] == list(range(len(chunks)))
+    assert len(chunks) > 1
+    for _, _, start, end, named, content, _ in chunks:
+        assert TEXTS["whale.md"][start:end] == content
+        assert named
+    content = CatalogRepository(database).content("_") or CatalogRepository(database).list()
+    (document,) = content.documents  # type: ignore[union-attr]
+    whole = CatalogRepository(database).content(document.id)
+    assert whole is not None
+    assert whole.text == TEXTS["whale.md"].rstrip()
+
+
+def test_the_search_finds_what_files_say(
+    manager: VectorStoreManager, store: PostgresVectorStore, folder: Path
+):
+    manager.add_folder(folder)
+    manager.update_vectorstore()
+    (found,) = store.similarity_search("foxes den", k=1)
+    assert found.page_content == "A foxes' den\nand more"
+    assert found.metadata["title"] == "Foxes"
+    assert found.metadata["filename"] == "page.html"
+    (row,) = store.similarity_search("name whale size 30", k=1)
+    assert row.page_content == "name: whale\nsize: 30\n\nname: fox\nsize: 1"
+
+
+def test_files_that_fail_say_why_and_stop_no_other(
+    store: PostgresVectorStore, database: Database, folder: Path
+):
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    (folder / "huge.txt").write_text("x" * 100_001)
+    (folder / "nul.txt").write_text("a\0 fox\0 on its way")
+    (folder / "old.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    (folder / "bad.pdf").write_bytes(b"%PDF-nothing")
+    (folder / "bad.docx").write_bytes(b"PK")
+    (folder / "broken.txt").symlink_to("/proc/self/mem")  # opens, and can't be read
+    manager = VectorStoreManager(store, workers=2, max_bytes=100_000)
+    assert manager.add_folder(folder).added == 13
+    failed = reasons(manager, database)
+    assert "no text in it" in failed.pop("empty.txt")
+    assert "binary" in failed.pop("photo.png")
+    assert "100001 bytes" in failed.pop("huge.txt")
+    assert "can't be read: Input/output error" in failed.pop("broken.txt")
+    assert "PDF" in failed.pop("bad.pdf")
+    assert "DOCX" in failed.pop("bad.docx")
+    assert failed == {}
+    texts = {row[0]: row[5] for row in database.run(rows(CHUNKS))}
+    assert texts["nul.txt"] == "a fox on its way"
+    assert texts["old.txt"] == "café"
+    assert manager.update_vectorstore().waiting == 6, "they wait"
+    (folder / "empty.txt").write_text("now it says something")
+    manager.add_folder(folder)
+    assert manager.update_vectorstore().added == 1, "unless they changed"
+
+
+def test_pdf_and_docx_are_read(store: PostgresVectorStore, folder: Path):
+    import docx  # noqa: PLC0415
+    from pypdf import PdfWriter  # noqa: PLC0415
+
+    written = docx.Document()
+    written.add_paragraph("A narwhal swims.")
+    written.add_table(1, 2).rows[0].cells[0].text = "tusk"
+    written.save(str(folder / "a.docx"))
+    blank = PdfWriter()
+    blank.add_blank_page(100, 100)
+    blank.write(folder / "blank.pdf")
+    manager = VectorStoreManager(store)
+    manager.add_folder(folder, patterns=["*.docx", "*.pdf"])
+    report = manager.update_vectorstore()
+    assert list(report.failed.values()) == ["there is no text in it"]
+    (found,) = store.similarity_search("narwhal", k=1)
+    assert found.page_content == "A narwhal swims.\ntusk"
+
+
+def test_another_splitter_or_loader_of_the_hosts(
+    manager: VectorStoreManager, store: PostgresVectorStore, folder: Path, model: WordModel
+):
+    manager.add_folder(folder)
+    manager.update_vectorstore()
+    asked(model)
+    splitter = CharacterTextSplitter(separator=". ", chunk_size=100, chunk_overlap=0)
+    other = VectorStoreManager(
+        store, splitter=splitter, loaders={".py": lambda path: [Document(f"by {Path(path).name}")]}
+    )
+    report = other.update_vectorstore()
+    assert (report.updated, report.unchanged) == (5, 0)
+    assert "by code.py" in asked(model)
+    same = CharacterTextSplitter(separator=". ", chunk_size=100, chunk_overlap=0)
+    assert VectorStoreManager(store, splitter=same).update_vectorstore().unchanged == 5
+
+
+class Choosy(WordModel):
+    """A model that won't have foxes."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        if any("fox" in text for text in texts):
+            raise RuntimeError("no foxes")
+        return super().embed_documents(texts)
+
+
+def test_a_text_that_the_model_refuses_fails_alone(database: Database, folder: Path):
+    manager = VectorStoreManager(PostgresVectorStore(Choosy(), database=database, collection="c"))
+    manager.add_folder(folder)
+    report = manager.update_vectorstore()
+    assert (report.added, len(report.failed)) == (2, 3)
+    assert set(report.failed.values()) == {"RuntimeError: no foxes"}
+
+
+def test_g1_a_changed_file_is_noticed_without_a_content_hash(
+    manager: VectorStoreManager, database: Database, folder: Path
+):
+    manager.add_folder(folder)
+    database.run(commands("UPDATE documents SET content_hash = NULL"))
+    assert manager.update_vectorstore().added == 5
+    (folder / "code.py").write_text("pass")
+    report = manager.update_vectorstore()
+    assert (report.updated, report.unchanged) == (1, 4)
+
+
+def test_g2_two_managers_share_the_work(database: Database, tmp_path: Path):
+    names = [f"{n:03}.txt" for n in range(150)]
+    for name in names:
+        (tmp_path / name).write_text(f"text {name}")
+    models = [WordModel(), WordModel()]
+    managers = [
+        VectorStoreManager(PostgresVectorStore(model, database=database, collection="c"), workers=2)
+        for model in models
+    ]
+    managers[0].add_folder(tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(VectorStoreManager.update_vectorstore, managers))
+    assert sum(report.added for report in reports) == 150
+    assert not any(report.failed or report.updated for report in reports)
+    assert sorted(asked(models[0]) + asked(models[1])) == [f"text {name}" for name in names]
+    assert len(database.run(rows(CHUNKS))) == 150
+
+
+CRASHING = """
+import sys, time
+from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg.ingest import VectorStoreManager
+from tests.plugins.stores import WordModel
+class Slow(WordModel):
+    def embed_documents(self, texts):
+        time.sleep(0.05)
+        return super().embed_documents(texts)
+with Database(sys.argv[1]) as database:
+    store = PostgresVectorStore(Slow(), database=database, collection="c")
+    manager = VectorStoreManager(store, workers=2, lease=0.3)
+    print("ready", flush=True)
+    manager.update_vectorstore()
+"""
+
+
+@pytest.mark.servers("full")
+def test_g3_killed_at_any_moment_the_next_run_completes_it(
+    dsn: str, database: Database, manager: VectorStoreManager, tmp_path: Path
+):
+    for n in range(200):
+        (tmp_path / f"{n:03}.txt").write_text(f"text {n}")
+    manager.add_folder(tmp_path)
+    for pause in (0.05, 0.12, 0.2, 0.3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CRASHING, dsn], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+        )
+        assert child.stdout is not None
+        with child.stdout:
+            assert child.stdout.readline() == "ready\n"
+            time.sleep(pause)
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+    eventually(lambda: manager.update_vectorstore().waiting == 0)
+    states = database.run(rows(STATES))
+    assert [row[1:] for row in states] == [("embedded", 1, True, None)] * 200
+    chunks = database.run(rows(CHUNKS))
+    assert [(row[0], row[1], row[5]) for row in chunks] == [
+        (f"{n:03}.txt", 0, f"text {n}") for n in range(200)
+    ]
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never held")
+
+
+async def test_the_twins_do_the_same(manager: VectorStoreManager, folder: Path):
+    assert (await manager.aadd_folder(folder)).added == 5
+    assert (await manager.aupdate_vectorstore()).added == 5
+
+
+def test_the_command(
+    dsn: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(os.getcwd())  # noqa: PTH109
+    given: list[Any] = [str(folder), "--dsn", dsn, "--collection", "c", "--embedding"]
+    assert main([*given, "tests.plugins.stores:WordModel"]) == 0
+    assert capsys.readouterr().out.startswith("5 added, 0 updated")
+    (folder / "empty.txt").touch()
+    assert main([*given, "tests.plugins.stores:WordModel", "--pattern", "*"]) == 1
+    assert "no text in it" in capsys.readouterr().err
+    assert main([*given, "tests.nothing:Here"]) == 2
+    assert "MODULE:NAME" in capsys.readouterr().err
+
+
+def test_what_a_manager_does_not_take(database: Database, store: PostgresVectorStore):
+    with pytest.raises(InvalidInput, match="lease"):
+        VectorStoreManager(store, lease=0)
+    with pytest.raises(InvalidInput, match="no folder"):
+        VectorStoreManager(store).add_folder("/nowhere")
+    with database.transaction() as transaction, pytest.raises(InvalidInput, match="Database"):
+        VectorStoreManager(PostgresVectorStore(WordModel(), database=transaction))

@@ -9,7 +9,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._documents import DocumentSpec
+from a2rchi_pg._documents import MAX_INDEXED, DocumentSpec
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def document_of(path: Path, content_hash: str | None, folder: Path) -> DocumentS
         resource_hash=sha256(os.fsencode(path)).hexdigest()[:32],
         display_name=path.name,
         source_type="local_files",
-        suffix=suffix if len(suffix) < 20 else None,
+        suffix=suffix if len(suffix) <= MAX_INDEXED else None,
         mime_type=mimetypes.guess_type(path.name)[0],
         size_bytes=about.st_size,
         file_path=path,

@@ -66,18 +66,23 @@ def split(parts: Iterable[Document], splitter: Splitter) -> list[Piece]:
 
 
 def _pieces(part: Document, splitter: Splitter, base: int) -> Iterator[Piece]:
-    after = 0
-    for each in splitter.split_text(part.page_content):
+    start = end = 0
+    shared = getattr(splitter, "_chunk_overlap", 0)
+    whole = part.page_content
+    for each in splitter.split_text(whole):
         text, own = (each.page_content, each.metadata) if isinstance(each, Document) else (each, {})
         if not text.strip():
             continue
-        start = part.page_content.find(text, after)
-        found = start >= 0
-        after = start + 1 if found else after
+        # Text that repeats itself is found where the splitter is, not where it first occurs.
+        at = whole.find(text, max(start, end - shared))
+        at = whole.find(text, start) if at < 0 else at
+        found = at >= 0
+        if found:
+            start, end = at, at + len(text)
         yield Piece(
             text=text,
-            start=base + start if found else None,
-            end=base + start + len(text) if found else None,
+            start=base + at if found else None,
+            end=base + end if found else None,
             metadata={**part.metadata, **own},
         )
 

@@ -119,8 +119,8 @@ class VectorStoreManager:
     ) -> FolderReport:
         """Bring a folder's files into the catalog; :meth:`update_vectorstore` then embeds them.
 
-        A file is known by its path. Documents of the folder that are not among its files any more are
-        deleted in the catalog; hidden files and folders are passed over.
+        A file is known by its path. Documents of the folder that are no longer among its files
+        are deleted in the catalog; hidden files and folders are passed over.
 
         Args:
             path: The folder.
@@ -153,7 +153,7 @@ class VectorStoreManager:
     async def aadd_folder(
         self, path: str | os.PathLike[str], *, patterns: Sequence[str] = ("*",)
     ) -> FolderReport:
-        """The asynchronous twin of :meth:`add_folder`; works in threads, as files are read there."""
+        """The asynchronous twin of :meth:`add_folder`; files are read in threads."""
         return await asyncio.to_thread(self.add_folder, path, patterns=patterns)
 
     def update_vectorstore(self, *, progress: Progress | None = None) -> IngestReport:

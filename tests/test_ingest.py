@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -99,7 +98,7 @@ def test_a_folder_comes_in_and_stays_in_line(
     assert (changes.added, changes.changed, changes.removed, changes.unchanged) == (1, 1, 2, 2)
     report = manager.update_vectorstore()
     assert (report.added, report.updated, report.removed, report.unchanged) == (1, 1, 2, 2)
-    assert all("whale" in text or "question" in text for text in asked(model))
+    assert all("whale" in text.lower() or "question" in text for text in asked(model))
     kept = {row[0] for row in database.run(rows(CHUNKS))}
     assert kept == {"code.py", "orca.md", "sub/table.csv", "sub/data.json"}
     assert {row[1] for row in database.run(rows(STATES))} == {"embedded"}
@@ -120,11 +119,10 @@ def test_g24_chunks_have_places_without_gaps(
     for _, _, start, end, named, content, _ in chunks:
         assert TEXTS["whale.md"][start:end] == content
         assert named
-    content = CatalogRepository(database).content("_") or CatalogRepository(database).list()
-    (document,) = content.documents  # type: ignore[union-attr]
-    whole = CatalogRepository(database).content(document.id)
+    catalog = CatalogRepository(database)
+    whole = catalog.content(catalog.list().documents[0].id)
     assert whole is not None
-    assert whole.text == TEXTS["whale.md"].rstrip()
+    assert whole.text.split() == TEXTS["whale.md"].split()
 
 
 def test_the_search_finds_what_files_say(
@@ -276,7 +274,7 @@ def test_g3_killed_at_any_moment_the_next_run_completes_it(
     for n in range(200):
         (tmp_path / f"{n:03}.txt").write_text(f"text {n}")
     manager.add_folder(tmp_path)
-    for pause in (0.05, 0.12, 0.2, 0.3):
+    for pause in (0.05, 0.15, 0.3):
         child = subprocess.Popen(
             [sys.executable, "-c", CRASHING, dsn], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
         )
@@ -308,10 +306,7 @@ async def test_the_twins_do_the_same(manager: VectorStoreManager, folder: Path):
     assert (await manager.aupdate_vectorstore()).added == 5
 
 
-def test_the_command(
-    dsn: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(os.getcwd())  # noqa: PTH109
+def test_the_command(dsn: str, folder: Path, capsys: pytest.CaptureFixture[str]):
     given: list[Any] = [str(folder), "--dsn", dsn, "--collection", "c", "--embedding"]
     assert main([*given, "tests.plugins.stores:WordModel"]) == 0
     assert capsys.readouterr().out.startswith("5 added, 0 updated")

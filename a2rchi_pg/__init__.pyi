@@ -8,8 +8,10 @@ from ._document_rows import Recorded
 from ._documents import CatalogDocument, DocumentSpec
 from ._explain import Explanation
 from ._feedback import FeedbackEntry, Flags
+from ._folder import FolderReport
 from ._fusion import FusionName
 from ._hybrid import HybridHit
+from ._index_records import Reconciled
 from ._ingestion import Ingestion
 from ._inspection import MetadataField
 from ._layers import Explained
@@ -34,39 +36,19 @@ from ._timing import Timestamps, Timing
 from ._traces import ToolCall, Trace
 from ._transaction import Transaction
 from ._tuning import Trial, Tuning
+from ._updating import IngestProgress, IngestReport
 from ._usage import Usage
 from .catalog import CatalogRepository
 from .chat_history import PostgresChatMessageHistory
 from .collections import Collection, CollectionSpec, Element, FieldType, IndexKind, Metric
 from .config import ConfigRepository
+from .connector import VectorstoreConnector
 from .conversations import ConversationRepository
 from .database import Database, Health
 from .embedded import EmbeddedPostgres
-from .errors import (
-    A2rchiError,
-    CollectionMismatch,
-    CommitUnknown,
-    ConfigConflict,
-    ConfigError,
-    Conflict,
-    DatabaseError,
-    DecryptionError,
-    DimensionMismatch,
-    EmbeddedError,
-    FilterError,
-    IllegalTransition,
-    InvalidInput,
-    InvalidValue,
-    MigrationError,
-    MissingReference,
-    NotFound,
-    NotInTransaction,
-    NotOpen,
-    PartialWrite,
-    PermissionDenied,
-    SchemaOutOfDate,
-    Unavailable,
-)
+from .errors import A2rchiError, CollectionMismatch, CommitUnknown, ConfigConflict, ConfigError, Conflict, DatabaseError, DecryptionError, DimensionMismatch, EmbeddedError, FilterError, IllegalTransition, InvalidInput, InvalidValue, MigrationError, MissingReference, NotFound, NotInTransaction, NotOpen, PartialWrite, PermissionDenied, SchemaOutOfDate, Unavailable
+from .indexing import PostgresRecordManager
+from .ingest import VectorStoreManager
 from .key_resolver import KeyResolver, ResolvedKey
 from .keyring import ExternalKey, KeyRing, Sealed
 from .retriever import PostgresRetriever
@@ -75,10 +57,9 @@ from .users import UserRepository
 from .vectorstore import PostgresVectorStore
 
 __all__ = [
-    "CLEAR",
-    "SYSTEM",
     "A2rchiError",
     "ApiKey",
+    "CLEAR",
     "Candidate",
     "CatalogDocument",
     "CatalogRepository",
@@ -119,6 +100,7 @@ __all__ = [
     "Filter",
     "FilterError",
     "Flags",
+    "FolderReport",
     "FusionName",
     "Health",
     "HybridHit",
@@ -126,6 +108,8 @@ __all__ = [
     "IndexKind",
     "IndexProgress",
     "IndexStats",
+    "IngestProgress",
+    "IngestReport",
     "Ingestion",
     "InvalidInput",
     "InvalidValue",
@@ -150,8 +134,10 @@ __all__ = [
     "PartialWrite",
     "PermissionDenied",
     "PostgresChatMessageHistory",
+    "PostgresRecordManager",
     "PostgresRetriever",
     "PostgresVectorStore",
+    "Reconciled",
     "Recorded",
     "ReembedProgress",
     "ResolvedKey",
@@ -159,6 +145,7 @@ __all__ = [
     "RoleChange",
     "Rotation",
     "Runner",
+    "SYSTEM",
     "SchemaOutOfDate",
     "Sealed",
     "SelectionRepository",
@@ -175,6 +162,8 @@ __all__ = [
     "Usage",
     "User",
     "UserRepository",
+    "VectorStoreManager",
+    "VectorstoreConnector",
     "__version__",
 ]
 

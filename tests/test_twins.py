@@ -17,16 +17,19 @@ from a2rchi_pg import (
     Database,
     KeyResolver,
     PostgresChatMessageHistory,
+    PostgresRecordManager,
     PostgresVectorStore,
     SelectionRepository,
     Transaction,
     UserRepository,
+    VectorstoreConnector,
 )
 from a2rchi_pg._comparing import Comparisons
 from a2rchi_pg._feedback import Feedback
 from a2rchi_pg._messages import Messages
 from a2rchi_pg._timing import Timings
 from a2rchi_pg._tracing import Traces
+from a2rchi_pg.ingest import VectorStoreManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +48,9 @@ CLASSES = (
     Database,
     Transaction,
     PostgresChatMessageHistory,
+    PostgresRecordManager,
+    VectorstoreConnector,
+    VectorStoreManager,
     *CONVERSATIONS,
 )
 # What does no I/O itself, or only before there is a loop to block.

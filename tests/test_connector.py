@@ -1,0 +1,126 @@
+"""From a config.yaml to a vector store."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from psycopg.conninfo import conninfo_to_dict
+
+from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg.connector import VectorstoreConnector
+from a2rchi_pg.errors import CollectionMismatch, ConfigError
+
+if TYPE_CHECKING:
+    from tests.plugins.stores import WordModel
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "config"
+CHROMA = find_spec("chromadb") is not None and find_spec("langchain_chroma") is not None
+
+
+def config(**services: Any) -> dict[str, Any]:
+    words = {"class": "tests.plugins.stores.WordModel", "kwargs": {"dimensions": 8}}
+    return {
+        "name": "test",
+        "services": services,
+        "data_manager": {"embedding_name": "Words", "embedding_class_map": {"Words": words}},
+    }
+
+
+def test_a_store_by_the_configuration(database: Database):
+    asked = config(vectorstore={"backend": "postgres", "distance_metric": "l2"})
+    connector = VectorstoreConnector(asked, database=database)
+    store = connector.get_vectorstore()
+    assert store is connector.get_vectorstore()
+    assert isinstance(store, PostgresVectorStore)
+    collection = store.create_collection()
+    assert collection.name == connector.collection_name == "default_collection_with_Words"
+    assert (collection.metric, collection.dimensions) == ("l2", 8)
+    assert collection.embedding_model == "Words"
+    other = VectorstoreConnector(config(), database=database).get_vectorstore()
+    with pytest.raises(CollectionMismatch):
+        other.add_texts(["metric cosine"])
+
+
+def test_the_old_section_loads_with_one_warning_that_says_what_to_write(model: WordModel):
+    asked = config(chromadb={"chromadb_host": "chromadb"})
+    asked["data_manager"]["distance_metric"] = "ip"
+    with pytest.warns(DeprecationWarning, match="backend: postgres.*inner_product") as caught:
+        connector = VectorstoreConnector(asked, embedding=model)
+    assert isinstance(connector.get_vectorstore(), PostgresVectorStore), "and warns no more"
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert connector.backend == "postgres"
+
+
+def test_where_the_database_is(model: WordModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "password").write_text("it's secret\n")
+    monkeypatch.delenv("PG_PASSWORD", raising=False)
+    monkeypatch.setenv("PG_PASSWORD_FILE", str(tmp_path / "password"))
+    connector = VectorstoreConnector(EXAMPLES / "postgres.yaml", embedding=model)
+    store = connector.get_vectorstore()
+    assert isinstance(store, PostgresVectorStore)
+    assert isinstance(store.database, Database)
+    assert conninfo_to_dict(store.database._settings.dsn) == {  # what a server would be asked with
+        "host": "localhost", "port": "5432", "user": "archi", "dbname": "archi-db",
+        "password": "it's secret",
+    }  # fmt: skip
+    assert "secret" not in repr(store)
+    monkeypatch.setenv("PG_PASSWORD_FILE", "/nowhere")
+    with pytest.raises(ConfigError, match="PG_PASSWORD_FILE"):
+        VectorstoreConnector(EXAMPLES / "postgres.yaml", embedding=model).get_vectorstore()
+
+
+@pytest.mark.skipif(CHROMA, reason="the extra is installed")
+def test_chroma_falls_back_to_postgres_where_it_is_missing(model: WordModel):
+    with pytest.warns(UserWarning, match="chromadb .*using postgres") as caught:
+        connector = VectorstoreConnector(EXAMPLES / "chroma.yaml", embedding=model)
+    assert (len(caught), caught[0].filename) == (1, __file__)
+    assert isinstance(connector.get_vectorstore(), PostgresVectorStore)
+
+
+@pytest.mark.skipif(not CHROMA, reason="needs the extra chroma")
+@pytest.mark.filterwarnings("default")
+def test_chroma_works_where_it_is_installed(model: WordModel, tmp_path: Path):
+    asked = yaml.safe_load((EXAMPLES / "chroma.yaml").read_text())
+    asked["services"]["chromadb"] = {
+        "use_HTTP_chromadb_client": False, "local_vstore_path": str(tmp_path)
+    }  # fmt: skip
+    store = VectorstoreConnector(asked, embedding=model).get_vectorstore()
+    store.add_texts(["the whale", "a fox"])
+    assert [each.page_content for each in store.similarity_search("fox", k=1)] == ["a fox"]
+
+
+async def test_the_example_needs_no_warning_and_the_twin_does_the_same(model: WordModel):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        connector = VectorstoreConnector(EXAMPLES / "postgres.yaml", embedding=model)
+    assert await connector.aget_vectorstore() is connector.get_vectorstore()
+    assert connector.collection_name == "default_collection_with_HuggingFaceEmbeddings"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (config(vectorstore={"backend": "faiss"}), "services.vectorstore.backend"),
+        (config(vectorstore={"distance_metric": "hamming"}), "distance_metric"),
+        (config(postgres={"password": "hunter2"}), "services.postgres.password"),
+    ],
+)
+def test_what_a_configuration_can_not_say(asked: dict[str, Any], named: str):
+    with pytest.raises(ConfigError) as caught:
+        VectorstoreConnector(asked)
+    assert named in " ".join(caught.value.fields)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["Words", "tests.nowhere.Model"])
+def test_a_model_that_can_not_be_made(path: str):
+    asked = config()
+    asked["data_manager"]["embedding_class_map"]["Words"]["class"] = path
+    with pytest.raises(ConfigError, match=r"embedding_class_map\.Words\.class"):
+        VectorstoreConnector(asked).get_vectorstore()

@@ -33,8 +33,8 @@ class VectorstoreConnector:
     """The vector store that a ``config.yaml`` asks for, made once and on first use.
 
     It reads ``services.vectorstore`` (``backend``: ``postgres`` or ``chroma``, and
-    ``distance_metric``), ``services.postgres`` (``host``, ``port``, ``user``, ``database``; the password is in
-    ``PG_PASSWORD`` or in the file named by ``PG_PASSWORD_FILE``) and ``data_manager``
+    ``distance_metric``), ``services.postgres`` (``host``, ``port``, ``user``, ``database``; the
+    password is in ``PG_PASSWORD`` or in the file named by ``PG_PASSWORD_FILE``) and ``data_manager``
     (``collection_name``, ``embedding_name``, ``embedding_class_map``). ``services.chromadb`` alone
     is the older form, and means PostgreSQL by now.
 
@@ -116,12 +116,13 @@ class VectorstoreConnector:
         else:
             path = asked.get("local_vstore_path", "/root/data/vstore/")
             client = chromadb.PersistentClient(path=str(path), settings=quiet)
-        return Chroma(  # type: ignore[no-any-return]  # untyped where the extra is missing
+        store: VectorStore = Chroma(
             client=client,
             collection_name=self._config.collection,
             embedding_function=model,
             collection_metadata={"hnsw:space": _SPACES[self._config.distance_metric]},
         )
+        return store
 
     def _dsn(self) -> str | None:
         """The database of ``services.postgres``; None leaves it to the environment."""

@@ -34,9 +34,9 @@ class VectorstoreConnector:
 
     It reads ``services.vectorstore`` (``backend``: ``postgres`` or ``chroma``, and
     ``distance_metric``), ``services.postgres`` (``host``, ``port``, ``user``, ``database``; the
-    password is in ``PG_PASSWORD`` or in the file named by ``PG_PASSWORD_FILE``) and ``data_manager``
-    (``collection_name``, ``embedding_name``, ``embedding_class_map``). ``services.chromadb`` alone
-    is the older form, and means PostgreSQL by now.
+    password is in ``PG_PASSWORD`` or in the file named by ``PG_PASSWORD_FILE``) and
+    ``data_manager`` (``collection_name``, ``embedding_name``, ``embedding_class_map``).
+    ``services.chromadb`` alone is the older form, and means PostgreSQL by now.
 
     Args:
         config: The file, or what was read from it.

@@ -8,7 +8,6 @@ from ._document_rows import Recorded
 from ._documents import CatalogDocument, DocumentSpec
 from ._explain import Explanation
 from ._feedback import FeedbackEntry, Flags
-from ._folder import FolderReport
 from ._fusion import FusionName
 from ._hybrid import HybridHit
 from ._index_records import Reconciled
@@ -48,7 +47,7 @@ from .database import Database, Health
 from .embedded import EmbeddedPostgres
 from .errors import A2rchiError, CollectionMismatch, CommitUnknown, ConfigConflict, ConfigError, Conflict, DatabaseError, DecryptionError, DimensionMismatch, EmbeddedError, FilterError, IllegalTransition, InvalidInput, InvalidValue, MigrationError, MissingReference, NotFound, NotInTransaction, NotOpen, PartialWrite, PermissionDenied, SchemaOutOfDate, Unavailable
 from .indexing import PostgresRecordManager
-from .ingest import VectorStoreManager
+from .ingest import FolderReport, VectorStoreManager
 from .key_resolver import KeyResolver, ResolvedKey
 from .keyring import ExternalKey, KeyRing, Sealed
 from .retriever import PostgresRetriever

@@ -1,5 +1,36 @@
-"""Bring a database's schema up to date; ``python -m a2rchi_pg.migrate`` from a shell."""
+"""Bring a database's schema up to date, and data over from other stores.
+
+``python -m a2rchi_pg.migrate`` from a shell.
+"""
 
 from a2rchi_pg._schema import Applied, Migration, migrate, migrations, status
+from a2rchi_pg.migrate._chroma import ChromaSource
+from a2rchi_pg.migrate._chunks import ChunkTarget
+from a2rchi_pg.migrate._engine import Differences, Plan, RolledBack, plan, rollback, run, verify
+from a2rchi_pg.migrate._report import Report, report
+from a2rchi_pg.migrate._runs import Run
+from a2rchi_pg.migrate._source import Row, Source, Survey, Target
 
-__all__ = ["Applied", "Migration", "migrate", "migrations", "status"]
+__all__ = [
+    "Applied",
+    "ChromaSource",
+    "ChunkTarget",
+    "Differences",
+    "Migration",
+    "Plan",
+    "Report",
+    "RolledBack",
+    "Row",
+    "Run",
+    "Source",
+    "Survey",
+    "Target",
+    "migrate",
+    "migrations",
+    "plan",
+    "report",
+    "rollback",
+    "run",
+    "status",
+    "verify",
+]

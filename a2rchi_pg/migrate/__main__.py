@@ -1,7 +1,8 @@
 """``python -m a2rchi_pg.migrate``: the command line.
 
-Exit codes: 0 done (``status``: up to date), 1 an error (on stderr), 2 wrong usage, 3 ``status``
-found migrations to apply.
+Exit codes: 0 done (``status``: up to date; ``verify``: no differences), 1 an error (on stderr),
+2 wrong usage, 3 ``status`` found migrations to apply, 4 ``verify`` found differences or ``rollback``
+left rows that were changed since.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from a2rchi_pg import _schema
 from a2rchi_pg.database import DSN_VARIABLE
 from a2rchi_pg.errors import A2rchiError
+from a2rchi_pg.migrate import _data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     schema.add_argument("--dry-run", action="store_true", help="only say what would be applied")
     schema.add_argument("--to", type=int, metavar="N", help="stop after migration N")
     status = commands.add_parser("status", help="list the migrations and which are applied")
-    for command in (schema, status):
+    for command in (schema, status, *_data.add_commands(commands)):
         command.add_argument(
             "--target",
             metavar="DSN",
@@ -69,7 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        return _apply(arguments) if arguments.command == "schema" else _status(arguments)
+        match arguments.command:
+            case "schema":
+                return _apply(arguments)
+            case "status":
+                return _status(arguments)
+            case _:
+                return _data.execute(arguments)
     except A2rchiError as error:
         sys.stderr.write(f"error: {error}\n")
         return FAILED

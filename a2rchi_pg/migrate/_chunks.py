@@ -1,0 +1,288 @@
+"""Chunks and their vectors, on their way into a collection."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from a2rchi_pg import collections
+from a2rchi_pg._chunks import rendered
+from a2rchi_pg._content import clean_content, clean_id, metadata_json
+from a2rchi_pg._op import execute, fetch_tuples, fetch_value, write
+from a2rchi_pg._vectors import Vector, VectorArray, as_vector
+from a2rchi_pg.errors import CollectionMismatch, DimensionMismatch, InvalidInput, NotFound
+from a2rchi_pg.migrate._digest import canonical, digest, vector_bytes
+from a2rchi_pg.migrate._source import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from a2rchi_pg._op import Runner, Steps
+    from a2rchi_pg.collections import Collection, CollectionSpec
+
+RENAMED = ("jira_", "redmine_")  # what hashes of tickets began with before they all began so:
+TICKET = "ticket_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A chunk ready to be stored.
+
+    Attributes:
+        hash: What the document it is from is called in the catalog, where the chunk says it.
+        path: The file it is from, where it says only that.
+    """
+
+    content: str
+    metadata: str
+    vector: Vector
+    index: int | None
+    hash: str | None
+    path: str | None
+
+
+def chunk_row(
+    key: str,
+    content: str | None,
+    metadata: Mapping[str, Any] | None,
+    vector: Any,
+    dimensions: int,
+) -> Row[Chunk]:
+    """A record of another vector store as a row; its ``problem`` says why it can't be stored."""
+    try:
+        clean_id(key)
+        text = clean_content("" if content is None else content)
+        stored = metadata_json(metadata)
+        array = as_vector(_present(vector), dimensions)
+    except (InvalidInput, DimensionMismatch) as error:
+        return Row(key=key, problem=str(error))
+    known = json.loads(stored)
+    notes = ["it has no text"] if content is None else []
+    notes += ["NUL characters were removed"] if content is not None and text != content else []
+    index = known.get("chunk_index")
+    return Row(
+        key=key,
+        digest=chunk_digest(key, text, known, array),
+        value=Chunk(
+            content=text,
+            metadata=stored,
+            vector=array,
+            index=index if isinstance(index, int) and not isinstance(index, bool) else None,
+            hash=_document_hash(known),
+            path=_text(known.get("source")),
+        ),
+        notes=tuple(notes),
+    )
+
+
+def chunk_digest(key: str, content: str, metadata: Any, vector: np.ndarray[Any, Any]) -> bytes:
+    """The fingerprint of a chunk: its id, text, metadata and the bits of its vector."""
+    return digest(key, content, canonical(metadata), vector_bytes(vector))
+
+
+def ticket_hash(resource_hash: str) -> str:
+    """The hash a ticket has today: trackers had prefixes of their own once."""
+    for prefix in RENAMED:
+        if resource_hash.startswith(prefix):
+            return TICKET + resource_hash.removeprefix(prefix)
+    return resource_hash
+
+
+def _document_hash(metadata: Mapping[str, Any]) -> str | None:
+    given = _text(metadata.get("resource_hash"))
+    if given is not None:
+        return ticket_hash(given)
+    name = _text(metadata.get("filename"))  # the oldest stores named files by their hash
+    return None if name is None else PurePosixPath(name).stem
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _present(vector: Any) -> Any:
+    if vector is None:
+        raise InvalidInput("it has no vector")
+    return vector
+
+
+# A chunk belongs to the document of its hash, or else to the only one with its path.
+_LINKED = """
+    SELECT given.id, coalesce(
+        (SELECT d.id FROM documents d WHERE d.resource_hash = given.hash),
+        (SELECT min(d.id) FROM documents d WHERE given.path IS NOT NULL
+            AND d.file_path = given.path HAVING count(*) = 1)) AS document_id
+    FROM unnest(%(keys)s::text[], %(hashes)s::text[], %(paths)s::text[]) AS given (id, hash, path)
+"""
+_INSERT = f"""
+    WITH linked AS MATERIALIZED ({_LINKED})
+    INSERT INTO {{partition}} (collection_id, document_id, chunk_index, id, content, metadata,
+        embedding)
+    SELECT {{collection_id}}, document_id, chunk_index, id, content, metadata::jsonb, embedding
+    FROM unnest(%(keys)s::text[], %(contents)s::text[], %(metadatas)s::text[],
+        %(vectors)s::vector[], %(indexes)s::integer[])
+        AS t (id, content, metadata, embedding, chunk_index)
+    JOIN linked USING (id)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""  # noqa: S608 - made of our own parts
+_MISPLACED = f"""
+    SELECT id FROM ({_LINKED}) AS linked JOIN {{partition}} AS stored USING (id)
+    WHERE stored.collection_id = {{collection_id}}
+        AND stored.document_id IS DISTINCT FROM linked.document_id
+    ORDER BY id COLLATE "C"
+"""  # noqa: S608 - made of our own parts
+_OTHERS = """
+    SELECT id FROM {partition}
+    WHERE collection_id = {collection_id} AND NOT id = ANY(%(keys)s::text[])
+        AND (%(low)s::text IS NULL OR id COLLATE "C" > %(low)s)
+        AND (%(high)s::text IS NULL OR id COLLATE "C" <= %(high)s)
+    ORDER BY id COLLATE "C"
+"""
+# Which documents are in, for those who look for what is still to be embedded.
+_STATES = """
+    INSERT INTO indexed_documents (collection_id, document_id, status, chunk_count, indexed_at)
+    SELECT {collection_id}, document_id, 'embedded', count(*), now()
+    FROM {partition} WHERE document_id IS NOT NULL GROUP BY document_id
+    ON CONFLICT DO NOTHING
+"""
+_DELETE = """
+    WITH gone AS (
+        DELETE FROM {partition} WHERE collection_id = {collection_id} AND id = ANY(%(keys)s::text[])
+        RETURNING id, document_id
+    ),
+    states AS (
+        DELETE FROM indexed_documents AS i
+        WHERE i.collection_id = {collection_id}
+            AND i.document_id IN (SELECT document_id FROM gone)
+            AND NOT EXISTS (SELECT FROM {partition} AS stored
+                WHERE stored.document_id = i.document_id AND NOT stored.id = ANY(%(keys)s::text[]))
+    )
+    SELECT id FROM gone
+"""
+
+
+class ChunkTarget:
+    """A collection that chunks go into."""
+
+    def __init__(self, spec: CollectionSpec, dimensions: int) -> None:
+        self._spec = spec
+        self._dimensions = dimensions
+        self._collection: Collection | None = None
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"collection {self._spec.name}"
+
+    def exists(self, runner: Runner) -> bool:
+        """Whether the collection is there."""
+        self._collection = runner.run(collections.get_collection(self._spec.name))
+        return self._collection is not None
+
+    def check(self, runner: Runner) -> None:
+        """Raise where the vectors wouldn't fit, or distances would mean something else."""
+        self._spec.check_dimensions(self._dimensions)
+        if not self.exists(runner):
+            return
+        there = self._existing()
+        if there.dimensions != self._dimensions:
+            raise DimensionMismatch(
+                f"collection {there.name!r} holds vectors of {there.dimensions} dimensions, the "
+                f"source's have {self._dimensions}: choose another --collection",
+                expected=there.dimensions,
+                got=self._dimensions,
+            )
+        if there.metric != self._spec.metric:
+            raise CollectionMismatch(
+                f"collection {there.name!r} measures {there.metric}, the source "
+                f"{self._spec.metric}: choose another --collection"
+            )
+
+    def prepare(self, runner: Runner) -> None:
+        """Make the collection where it is missing, without an index until it is full."""
+        if not self.exists(runner):
+            runner.run(collections.ensure_collection(self._spec, self._dimensions))
+            runner.run(collections.drop_indexes(self._spec.name))
+            self.exists(runner)
+
+    def insert(self, rows: Sequence[Row[Chunk]]) -> Steps[set[str]]:
+        """Add the chunks whose ids are free, each linked to its document."""
+        if not rows:
+            return set()
+        values = [row.value for row in rows if row.value is not None]
+        found = yield from fetch_tuples(
+            rendered(_INSERT, self._existing()),
+            **_links(rows),
+            contents=[value.content for value in values],
+            metadatas=[value.metadata for value in values],
+            vectors=VectorArray(np.stack([value.vector for value in values])),
+            indexes=[value.index for value in values],
+        )
+        return {key for (key,) in found}
+
+    def digests(self, keys: Sequence[str]) -> Steps[dict[str, bytes]]:
+        """The fingerprints of the chunks with these ids."""
+        query = """
+            SELECT id, content, metadata, embedding FROM {partition}
+            WHERE collection_id = {collection_id} AND id = ANY(%(keys)s::text[])
+        """
+        found = yield from fetch_tuples(rendered(query, self._existing()), keys=list(keys))
+        return {row[0]: chunk_digest(*row) for row in found}
+
+    def misplaced(self, rows: Sequence[Row[Chunk]]) -> Steps[list[str]]:
+        """The chunks that belong to another document than they should."""
+        found = yield from fetch_tuples(rendered(_MISPLACED, self._existing()), **_links(rows))
+        return [key for (key,) in found]
+
+    def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
+        """Chunks between two ids, other than these."""
+        query = rendered(_OTHERS, self._existing())
+        found = yield from fetch_tuples(query, keys=list(keys), low=low, high=high)
+        return [key for (key,) in found]
+
+    def delete(self, keys: Sequence[str]) -> Steps[set[str]]:
+        """Delete chunks, and the state of documents that have none left."""
+        found = yield from fetch_tuples(rendered(_DELETE, self._existing()), keys=list(keys))
+        return {key for (key,) in found}
+
+    def finish(self, runner: Runner) -> None:
+        """Say which documents are in, build the indexes, learn what similarity means."""
+        runner.run(_note_states(self._existing()))
+        runner.run(collections.build_indexes(self._spec.name))
+        runner.run(collections.calibrate(self._spec.name))
+
+    def drop(self, runner: Runner) -> bool:
+        """Drop the collection if it is empty."""
+        if runner.run(_is_used(self._existing())):
+            return False
+        return runner.run(collections.drop_collection(self._spec.name))
+
+    def _existing(self) -> Collection:
+        if self._collection is None:
+            raise NotFound(f"there is no collection {self._spec.name!r}")
+        return self._collection
+
+
+def _links(rows: Sequence[Row[Chunk]]) -> dict[str, Any]:
+    values = [(row.key, row.value) for row in rows if row.value is not None]
+    return {
+        "keys": [key for key, _ in values],
+        "hashes": [value.hash for _, value in values],
+        "paths": [value.path for _, value in values],
+    }
+
+
+@write
+def _note_states(collection: Collection) -> Steps[None]:
+    yield from execute(rendered(_STATES, collection))
+
+
+@write
+def _is_used(collection: Collection) -> Steps[bool]:
+    query = rendered("SELECT EXISTS (SELECT FROM {partition})", collection)
+    return bool((yield from fetch_value(query)))

@@ -1,0 +1,250 @@
+"""Plan, run, verify, roll back: one way for every source and every target.
+
+A batch is read while no connection is held, then stored in one transaction with the checkpoint and
+a fingerprint of each row. Nothing is overwritten, so a batch that is read twice is stored once, and
+taking a run back is deleting what it wrote.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from a2rchi_pg._op import execute, fetch_value, write
+from a2rchi_pg.errors import MigrationError
+from a2rchi_pg.migrate import _runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from a2rchi_pg._op import Steps
+    from a2rchi_pg.database import Database
+    from a2rchi_pg.migrate._runs import Run
+    from a2rchi_pg.migrate._source import Row, Source, Target
+
+T = TypeVar("T")
+EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        sampled: Rows that were read and checked, of ``rows``.
+        problems: Why rows of the sample can't be stored, and how many.
+        seconds: How long reading all would take at the sample's speed.
+    """
+
+    source: str
+    location: str
+    target: str
+    target_exists: bool
+    rows: int
+    sampled: int
+    seconds: float
+    facts: dict[str, str]
+    problems: dict[str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Differences:
+    """What ``verify`` found; each list names the first twenty rows, each count has them all.
+
+    Attributes:
+        checked: Rows of the source that were compared.
+        counts: How many rows are ``missing`` from the target, ``different`` in it, ``misplaced``
+            (linked to another document), ``extra`` (only in the target), ``new`` in the source
+            since the run, or ``gone`` from it.
+    """
+
+    checked: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, keys: Iterable[str]) -> None:
+        """Count rows of one kind."""
+        for key in keys:
+            self.counts[kind] += 1
+            known = self.examples.setdefault(kind, [])
+            if len(known) < EXAMPLES:
+                known.append(key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """What a rollback did: rows it removed, and those changed or in use since, which stay."""
+
+    removed: int
+    stays: list[str]
+    dropped: bool
+
+
+def plan(database: Database, source: Source[T], target: Target[T], *, batch_size: int) -> Plan:
+    """Look at both sides and at a first batch; nothing is written."""
+    survey = source.survey()
+    target.check(database)
+    started = time.monotonic()
+    sample = next(source.batches(None, batch_size), [])
+    took = time.monotonic() - started
+    return Plan(
+        source=source.kind,
+        location=source.location,
+        target=target.name,
+        target_exists=target.exists(database),
+        rows=survey.rows,
+        sampled=len(sample),
+        seconds=took / max(len(sample), 1) * survey.rows,
+        facts=survey.facts,
+        problems=dict(Counter(row.problem for row in sample if row.problem is not None)),
+    )
+
+
+def run(
+    database: Database,
+    source: Source[T],
+    target: Target[T],
+    *,
+    run_id: str | None = None,
+    batch_size: int = 1000,
+    restart: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Bring every row of the source into the target, from where an unfinished run stopped.
+
+    Args:
+        database: The database of the target.
+        source: What is read.
+        target: Where it goes.
+        run_id: The run's name, which a rollback needs; None makes one.
+        batch_size: Rows a transaction holds.
+        restart: Read from the beginning; what is in already stays.
+        progress: Called after each batch with the rows read and all there are.
+
+    Raises:
+        MigrationError: If another run is under way on this database.
+    """
+    total = source.survey().rows
+    target.check(database)
+    with _alone(database):
+        made = not target.exists(database)
+        begun = database.run(
+            _runs.begin(
+                run_id or _new_id(),
+                source.kind,
+                source.location,
+                target.name,
+                made_target=made,
+                restart=restart,
+            )
+        )
+        target.prepare(database)
+        done, after = 0, begun.checkpoint
+        for rows in source.batches(after, batch_size):
+            database.run(_runs.store(begun.run_id, target, rows, after))
+            done, after = done + len(rows), rows[-1].key
+            if progress is not None:
+                progress(done, total)
+        target.finish(database)
+        database.run(_runs.complete(begun.run_id))
+    return _runs.found(database.run(_runs.get_run(begun.run_id)), begun.run_id)
+
+
+def verify(
+    database: Database, source: Source[T], target: Target[T], run_id: str, *, batch_size: int = 1000
+) -> Differences:
+    """Read both sides again, side by side, and name what differs."""
+    _checked(database, source, run_id)
+    if not target.exists(database):
+        raise MigrationError(f"{target.name} isn't there")
+    differences = Differences()
+    low: str | None = None
+    for rows in source.batches(None, batch_size):
+        high = rows[-1].key
+        database.run(_compare(run_id, target, rows, low, high, differences))
+        low = high
+    database.run(_compare(run_id, target, [], low, None, differences))
+    return differences
+
+
+@write
+def _compare(
+    run_id: str,
+    target: Target[Any],
+    rows: Sequence[Row[Any]],
+    low: str | None,
+    high: str | None,
+    differences: Differences,
+) -> Steps[None]:
+    keys = [row.key for row in rows]
+    good = [row for row in rows if row.problem is None]
+    there = yield from target.digests([row.key for row in good])
+    known = yield from _runs.recorded(run_id, keys)
+    misplaced = yield from target.misplaced(good)
+    extra = yield from target.others(keys, low, high)
+    gone = yield from _runs.unseen(run_id, keys, low, high)
+    # Added up last: a transaction that is tried again begins this generator anew.
+    differences.checked += len(rows)
+    differences.add("new", [key for key in keys if key not in known])
+    differences.add("missing", [r.key for r in good if r.key in known and r.key not in there])
+    differences.add("different", [r.key for r in good if there.get(r.key, r.digest) != r.digest])
+    differences.add("misplaced", misplaced)
+    differences.add("gone", gone)
+    differences.add("extra", [key for key in extra if key not in set(gone)])
+
+
+def rollback(
+    database: Database, target: Target[Any], run_id: str, *, batch_size: int = 1000
+) -> RolledBack:
+    """Take back what a run wrote and nothing else; it can be stopped and called again."""
+    run = _runs.found(database.run(_runs.get_run(run_id)), run_id)
+    with _alone(database):
+        removed, stays, after = 0, list[str](), None
+        dropped = False
+        if target.exists(database):
+            while True:
+                undone = database.run(_runs.undo(run_id, target, after, batch_size))
+                if undone.last is None:
+                    break
+                removed, after = removed + undone.removed, undone.last
+                stays += undone.kept
+            dropped = run.made_target and not stays and target.drop(database)
+        if not stays:
+            database.run(_runs.close(run_id))
+    return RolledBack(removed=removed, stays=stays, dropped=dropped)
+
+
+def _checked(database: Database, source: Source[Any], run_id: str) -> Run:
+    run = _runs.found(database.run(_runs.get_run(run_id)), run_id)
+    if (run.source, run.location) != (source.kind, source.location):
+        raise MigrationError(f"run {run_id} is of {run.source} {run.location}, not of this source")
+    return run
+
+
+def _new_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[None]:
+    """Hold the lock of data migrations, in a transaction that does nothing else.
+
+    The lock keeps two operators apart; should its connection be lost, the checkpoint still lets
+    only one process store a batch.
+    """
+    with database.transaction() as transaction:
+        if not transaction.run(_lock()):
+            raise MigrationError("another migration of data is under way on this database")
+        yield
+
+
+@write
+def _lock() -> Steps[bool]:
+    yield from execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    key = "SELECT pg_try_advisory_xact_lock(hashtext('a2rchi_pg migration of data'))"
+    return bool((yield from fetch_value(key)))

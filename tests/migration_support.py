@@ -1,0 +1,63 @@
+"""A Chroma to migrate from, and what a database holds."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import chromadb
+import numpy as np
+
+from tests.database_support import admin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIMENSIONS = 8
+NAME = "default_collection_with_HuggingFaceEmbeddings"
+
+
+def fill_chroma(
+    client: Any, rows: int, *, space: str = "cosine", name: str = NAME, start: int = 0
+) -> Any:
+    """A collection as the old system wrote it: ``<hash>-<index>``, metadata of every type."""
+    collection = client.get_or_create_collection(
+        name, metadata={"hnsw:space": space}, embedding_function=None
+    )
+    vectors = np.random.default_rng(start).normal(size=(rows, DIMENSIONS)).astype(np.float32)
+    for at in range(0, rows, 1000):
+        numbers = range(start + at, start + min(at + 1000, rows))
+        collection.add(
+            ids=[f"{n // 10:012x}-{n % 10:06d}" for n in numbers],
+            documents=[f"chunk {n} of naïve text" for n in numbers],
+            metadatas=[
+                {
+                    "resource_hash": f"{n // 10:012x}",
+                    "chunk_index": n % 10,
+                    "score": n / 7,
+                    "whole": float(n),
+                    "draft": n % 2 == 0,
+                }
+                for n in numbers
+            ],
+            embeddings=vectors[at : at + 1000],
+        )
+    return collection
+
+
+def persistent(path: Path) -> Any:
+    return chromadb.PersistentClient(str(path), chromadb.Settings(anonymized_telemetry=False))
+
+
+def contents(dsn: str) -> dict[str, str]:
+    """A checksum of each table, apart from the ledgers of migrations."""
+    names = admin(
+        dsn,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "AND relkind = 'r' AND relname NOT LIKE '%%migration%%' ORDER BY 1",
+    )
+    sums = {}
+    for (name,) in names:
+        rows = admin(dsn, f'SELECT t::text FROM "{name}" AS t ORDER BY 1')
+        sums[name] = sha256(repr(rows).encode()).hexdigest()
+    return sums

@@ -109,7 +109,9 @@ def test_verify_names_every_kind_of_damage(migrate, dsn):
     )
     table = partition(dsn)
     ids = [f"{n // 10:012x}-{n % 10:06d}" for n in (5, 15, 25, 35)]
-    vector = json.loads(admin(dsn, f"SELECT embedding::text FROM {table} WHERE id = %s", ids[2])[0][0])
+    vector = json.loads(
+        admin(dsn, f"SELECT embedding::text FROM {table} WHERE id = %s", ids[2])[0][0]
+    )
     vector[3] = float(np.nextafter(np.float32(vector[3]), np.float32(9)))
     admin(dsn, f"DELETE FROM {table} WHERE id = %s", ids[0])
     admin(dsn, f"UPDATE {table} SET content = content || '.' WHERE id = %s", ids[1])

@@ -1,8 +1,8 @@
 """``python -m a2rchi_pg.migrate``: the command line.
 
 Exit codes: 0 done (``status``: up to date; ``verify``: no differences), 1 an error (on stderr),
-2 wrong usage, 3 ``status`` found migrations to apply, 4 ``verify`` found differences or ``rollback``
-left rows that were changed since.
+2 wrong usage, 3 ``status`` found migrations to apply, 4 ``verify`` found differences or
+``rollback`` left rows that were changed since.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from contextlib import closing, contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,11 +16,12 @@ from a2rchi_pg.migrate._source import Survey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from a2rchi_pg.collections import Metric
     from a2rchi_pg.migrate._chunks import Chunk
     from a2rchi_pg.migrate._source import Row
 
 PAGE = 10_000
-METRICS = {"l2": "l2", "cosine": "cosine", "ip": "inner_product"}
+METRICS: dict[str, Metric] = {"l2": "l2", "cosine": "cosine", "ip": "inner_product"}
 INSTALL = "reading Chroma takes its package: pip install 'a2rchi_pg[chroma]'"
 
 
@@ -57,14 +58,9 @@ class ChromaSource:
     @classmethod
     def directory(cls, path: str | Path, collection: str) -> ChromaSource:
         """A collection in a directory that a ``PersistentClient`` or a server has written."""
-        chromadb = _package()
         folder = Path(path)
         _check_directory(folder)
-        with _errors(str(folder)):
-            client = chromadb.PersistentClient(
-                str(folder), chromadb.Settings(anonymized_telemetry=False)
-            )
-        return cls(client, collection, str(folder.resolve()))
+        return cls(_open(folder), collection, str(folder.resolve()))
 
     @classmethod
     def server(
@@ -99,7 +95,7 @@ class ChromaSource:
         return len(self._first["embeddings"][0])
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> Metric:
         """How it measures distances; Chroma's own default is l2."""
         metadata = self._collection.metadata or {}
         configured = self._collection.configuration_json.get("hnsw") or {}
@@ -152,12 +148,7 @@ def _check_directory(folder: Path) -> None:
     file = folder / "chroma.sqlite3"
     if not file.is_file():
         raise MigrationError(f"{folder} is no Chroma directory: it has no chroma.sqlite3")
-    try:
-        uri = f"file:{quote(str(file.resolve()))}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
-            applied = set(connection.execute("SELECT dir, filename FROM migrations"))
-    except sqlite3.Error as error:
-        raise MigrationError(f"{file} can't be read: {error}") from error
+    applied = _schema_of(file)
     shipped = _shipped()
     if newer := sorted(applied - shipped):
         raise MigrationError(
@@ -172,13 +163,26 @@ def _check_directory(folder: Path) -> None:
 
 
 def _shipped() -> set[tuple[str, str]]:
-    return {
-        (folder.name, file.name)
-        for folder in files("chromadb").joinpath("migrations").iterdir()
-        if folder.is_dir()
-        for file in folder.iterdir()
-        if file.name.endswith(".sqlite.sql")
-    }
+    """What a new directory has: the package's list of files lacks those of its Rust half."""
+    with tempfile.TemporaryDirectory(prefix="a2rchi-pg-chroma-") as folder:
+        _open(Path(folder))
+        return _schema_of(Path(folder, "chroma.sqlite3"))
+
+
+def _schema_of(file: Path) -> set[tuple[str, str]]:
+    try:
+        uri = f"file:{quote(str(file.resolve()))}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            return set(connection.execute("SELECT dir, filename FROM migrations"))
+    except sqlite3.Error as error:
+        raise MigrationError(f"{file} can't be read: {error}") from error
+
+
+def _open(folder: Path) -> Any:
+    chromadb = _package()
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    with _errors(str(folder)):
+        return chromadb.PersistentClient(str(folder), settings)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def digest(*parts: str | bytes) -> bytes:
 
 
 def canonical(value: Any) -> str:
-    """JSON with its keys in order and its numbers as jsonb keeps them: 1.0 and -0.0 have one form."""
+    """JSON with its keys in order, and with one form for 1 and 1.0, for 0 and -0.0."""
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

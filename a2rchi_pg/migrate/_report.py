@@ -46,7 +46,9 @@ class Report:
         ]
         if self.notes:
             lines += ["", "| outcome | reason | rows | first |", "|---|---|---:|---|"]
-            lines += [f"| {o} | {_cell(why)} | {n:,} | {_cell(key)} |" for o, why, n, key in self.notes]
+            lines += [
+                f"| {o} | {_cell(why)} | {n:,} | {_cell(key)} |" for o, why, n, key in self.notes
+            ]
         return "\n".join(lines) + "\n"
 
 

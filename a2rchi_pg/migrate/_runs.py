@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from a2rchi_pg._op import execute, fetch, fetch_one, fetch_tuples, fetch_value, read, write
@@ -11,6 +10,7 @@ from a2rchi_pg.errors import MigrationError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from a2rchi_pg._op import Steps
     from a2rchi_pg.migrate._source import Row, Target
@@ -56,9 +56,7 @@ def get_run(run_id: str) -> Steps[Run | None]:
 @read
 def list_runs() -> Steps[list[Run]]:
     """Every run, the latest first."""
-    return (
-        yield from fetch("SELECT * FROM migration_runs ORDER BY started_at DESC, run_id", Run)
-    )
+    return (yield from fetch("SELECT * FROM migration_runs ORDER BY started_at DESC, run_id", Run))
 
 
 @write
@@ -207,9 +205,7 @@ def recorded(run_id: str, keys: Sequence[str]) -> Steps[set[str]]:
     return {key for (key,) in (yield from fetch_tuples(query, run_id=run_id, keys=list(keys)))}
 
 
-def unseen(
-    run_id: str, keys: Sequence[str], low: str | None, high: str | None
-) -> Steps[list[str]]:
+def unseen(run_id: str, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
     """Keys after ``low`` up to ``high`` that the run read and the source doesn't have now."""
     query = """
         SELECT key FROM migration_rows

@@ -126,7 +126,7 @@ def _verify(database: Database, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _json(asdict(found))
         return code
-    _say(f"{found.checked:,} rows compared, {found.counts.total():,} differences")
+    _say(f"{found.checked:,} rows compared, {sum(found.counts.values()):,} differences")
     for kind, rows in found.counts.items():
         _say(f"{kind}: {rows:,}, among them {', '.join(found.examples[kind])}")
     return code

@@ -64,13 +64,13 @@ class Differences:
     """
 
     checked: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, keys: Iterable[str]) -> None:
         """Count rows of one kind."""
         for key in keys:
-            self.counts[kind] += 1
+            self.counts[kind] = self.counts.get(kind, 0) + 1
             known = self.examples.setdefault(kind, [])
             if len(known) < EXAMPLES:
                 known.append(key)

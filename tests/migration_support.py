@@ -54,7 +54,7 @@ def contents(dsn: str) -> dict[str, str]:
     names = admin(
         dsn,
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-        "AND relkind = 'r' AND relname <> 'collection_calibration' AND relname !~ 'migration' ORDER BY 1",
+        "AND relkind = 'r' AND relname !~ 'migration|calibration' ORDER BY 1",
     )
     sums = {}
     for (name,) in names:

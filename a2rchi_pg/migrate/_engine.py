@@ -20,7 +20,7 @@ from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate import _runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from a2rchi_pg._op import Steps
     from a2rchi_pg.database import Database
@@ -67,13 +67,14 @@ class Differences:
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, kind: str, keys: Iterable[str]) -> None:
-        """Count rows of one kind."""
-        for key in keys:
-            self.counts[kind] = self.counts.get(kind, 0) + 1
-            known = self.examples.setdefault(kind, [])
-            if len(known) < EXAMPLES:
-                known.append(key)
+    def add(self, checked: int, found: dict[str, list[str]]) -> None:
+        """Count a batch."""
+        self.checked += checked
+        for kind, keys in found.items():
+            if keys:
+                self.counts[kind] = self.counts.get(kind, 0) + len(keys)
+                known = self.examples.setdefault(kind, [])
+                known += keys[: EXAMPLES - len(known)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +167,9 @@ def verify(
     low: str | None = None
     for rows in source.batches(None, batch_size):
         high = rows[-1].key
-        database.run(_compare(run_id, target, rows, low, high, differences))
+        differences.add(len(rows), database.run(_compare(run_id, target, rows, low, high)))
         low = high
-    database.run(_compare(run_id, target, [], low, None, differences))
+    differences.add(0, database.run(_compare(run_id, target, [], low, None)))
     return differences
 
 
@@ -179,8 +180,7 @@ def _compare(
     rows: Sequence[Row[Any]],
     low: str | None,
     high: str | None,
-    differences: Differences,
-) -> Steps[None]:
+) -> Steps[dict[str, list[str]]]:
     keys = [row.key for row in rows]
     good = [row for row in rows if row.problem is None]
     there = yield from target.digests([row.key for row in good])
@@ -188,14 +188,14 @@ def _compare(
     misplaced = yield from target.misplaced(good)
     extra = yield from target.others(keys, low, high)
     gone = yield from _runs.unseen(run_id, keys, low, high)
-    # Added up last: a transaction that is tried again begins this generator anew.
-    differences.checked += len(rows)
-    differences.add("new", [key for key in keys if key not in known])
-    differences.add("missing", [r.key for r in good if r.key in known and r.key not in there])
-    differences.add("different", [r.key for r in good if there.get(r.key, r.digest) != r.digest])
-    differences.add("misplaced", misplaced)
-    differences.add("gone", gone)
-    differences.add("extra", [key for key in extra if key not in set(gone)])
+    return {
+        "new": [key for key in keys if key not in known],
+        "missing": [row.key for row in good if row.key in known and row.key not in there],
+        "different": [row.key for row in good if there.get(row.key, row.digest) != row.digest],
+        "misplaced": misplaced,
+        "gone": gone,
+        "extra": [key for key in extra if key not in set(gone)],
+    }
 
 
 def rollback(

@@ -45,7 +45,31 @@ from .connector import VectorstoreConnector
 from .conversations import ConversationRepository
 from .database import Database, Health
 from .embedded import EmbeddedPostgres
-from .errors import A2rchiError, CollectionMismatch, CommitUnknown, ConfigConflict, ConfigError, Conflict, DatabaseError, DecryptionError, DimensionMismatch, EmbeddedError, FilterError, IllegalTransition, InvalidInput, InvalidValue, MigrationError, MissingReference, NotFound, NotInTransaction, NotOpen, PartialWrite, PermissionDenied, SchemaOutOfDate, Unavailable
+from .errors import (
+    A2rchiError,
+    CollectionMismatch,
+    CommitUnknown,
+    ConfigConflict,
+    ConfigError,
+    Conflict,
+    DatabaseError,
+    DecryptionError,
+    DimensionMismatch,
+    EmbeddedError,
+    FilterError,
+    IllegalTransition,
+    InvalidInput,
+    InvalidValue,
+    MigrationError,
+    MissingReference,
+    NotFound,
+    NotInTransaction,
+    NotOpen,
+    PartialWrite,
+    PermissionDenied,
+    SchemaOutOfDate,
+    Unavailable,
+)
 from .indexing import PostgresRecordManager
 from .ingest import FolderReport, VectorStoreManager
 from .key_resolver import KeyResolver, ResolvedKey
@@ -56,9 +80,10 @@ from .users import UserRepository
 from .vectorstore import PostgresVectorStore
 
 __all__ = [
+    "CLEAR",
+    "SYSTEM",
     "A2rchiError",
     "ApiKey",
-    "CLEAR",
     "Candidate",
     "CatalogDocument",
     "CatalogRepository",
@@ -144,7 +169,6 @@ __all__ = [
     "RoleChange",
     "Rotation",
     "Runner",
-    "SYSTEM",
     "SchemaOutOfDate",
     "Sealed",
     "SelectionRepository",

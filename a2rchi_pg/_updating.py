@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from a2rchi_pg import _syncing
+from a2rchi_pg._administration import Collections
 from a2rchi_pg._content import clean_content, metadata_json
 from a2rchi_pg._folder import fingerprint
 from a2rchi_pg._loading import Loaders, load
 from a2rchi_pg._splitting import Piece, Splitter, split
 from a2rchi_pg._vectors import Vector, answered
 from a2rchi_pg.catalog import CatalogRepository
-from a2rchi_pg.collections import build_indexes, calibrate
+from a2rchi_pg.collections import calibrate
 from a2rchi_pg.errors import (
     A2rchiError,
     DimensionMismatch,
@@ -163,7 +164,7 @@ class Update:
             for window in self._windows(files, pool):
                 self._embed_and_store(self._loaded(window))
         if self._counts["chunks"]:
-            self._database.run(build_indexes(self._collection.name))
+            Collections(self._database).build_indexes(self._collection.name)
             self._database.run(calibrate(self._collection.name))
         return self._report(removed)
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from a2rchi_pg import collections
+from a2rchi_pg._administration import Collections
 from a2rchi_pg._chunks import rendered
 from a2rchi_pg._content import clean_content, clean_id, metadata_json
+from a2rchi_pg._indexes import drop_indexes
 from a2rchi_pg._op import execute, fetch_tuples, fetch_value, write
 from a2rchi_pg._vectors import Vector, VectorArray, as_vector
 from a2rchi_pg.errors import CollectionMismatch, DimensionMismatch, InvalidInput, NotFound
@@ -207,7 +209,7 @@ class ChunkTarget:
         """Make the collection where it is missing, without an index until it is full."""
         if not self.exists(runner):
             runner.run(collections.ensure_collection(self._spec, self._dimensions))
-            runner.run(collections.drop_indexes(self._spec.name))
+            runner.run(drop_indexes(self._spec.name))
             self.exists(runner)
 
     def insert(self, rows: Sequence[Row[Chunk]]) -> Steps[set[str]]:
@@ -253,7 +255,7 @@ class ChunkTarget:
     def finish(self, runner: Runner) -> None:
         """Say which documents are in, build the indexes, learn what similarity means."""
         runner.run(_note_states(self._existing()))
-        runner.run(collections.build_indexes(self._spec.name))
+        Collections(runner).build_indexes(self._spec.name)
         runner.run(collections.calibrate(self._spec.name))
 
     def drop(self, runner: Runner) -> bool:

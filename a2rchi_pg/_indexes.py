@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Literal, LiteralString, TypeAlias
 
 from a2rchi_pg._op import Steps, drop, execute, fetch_value, write
-from a2rchi_pg.errors import DatabaseError, NotFound, Unavailable
+from a2rchi_pg.errors import Conflict, DatabaseError, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +37,7 @@ def one_by_one(
     """Build each kind, whether or not another one fails; the names of what was built.
 
     Raises:
+        Conflict: If somebody else is building them.
         DatabaseError: If some failed; says which and why.
     """
     built = list[str]()
@@ -53,7 +54,8 @@ def one_by_one(
     if failed:
         first = next(iter(failed.values()))
         reasons = "; ".join(f"on {kind}: {error}" for kind, error in failed.items())
-        raise DatabaseError(
+        in_use = all(isinstance(error, Conflict) for error in failed.values())
+        raise (Conflict if in_use else DatabaseError)(
             f"indexes of {name!r} can't be built ({reasons}); all others are there",
             sqlstate=first.sqlstate,
         ) from first

@@ -151,7 +151,9 @@ class Update:
         self._embedding = sha256(made_by.encode()).hexdigest()[:32]
         self._counts: Counter[str] = Counter()
         self._failed: dict[str, str] = {}
-        self._seconds: dict[str, float] = dict.fromkeys(("fingerprint", "load", "embed", "store"), 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(
+            ("fingerprint", "load", "embed", "store"), 0.0
+        )
         self._total = 0
 
     def run(self) -> IngestReport:

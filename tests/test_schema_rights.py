@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
-REGISTER = "GRANT SELECT ON schema_migrations, collections, collection_calibration TO {role};"
+# Searches ask of each document they find whether it may be shown.
+REGISTER = (
+    "GRANT SELECT ON schema_migrations, collections, collection_calibration, documents TO {role};"
+)
 READS = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
 OF_A_TENANT = """
     ALTER TABLE document_chunks ENABLE ROW LEVEL SECURITY;

@@ -109,6 +109,8 @@ class ConfigReader(Generic[ConfigT]):
     ) -> None:
         """Call ``callback`` whenever the configuration has changed; give it a thread of its own.
 
+        Changed since this repository last read it: nothing is missed between reading and watching.
+
         It hears of changes at once, on a connection of its own. Behind a transaction pooler nothing
         can be heard: changes are then found by asking, each ``interval``.
 
@@ -125,6 +127,7 @@ class ConfigReader(Generic[ConfigT]):
         _watching.watch(
             lambda: self._do(self._current(force=True)),
             callback,
+            known=None if self._read_at is None else self._layers,
             direct=self._direct(direct_dsn),
             interval=interval,
             until=until,
@@ -148,6 +151,7 @@ class ConfigReader(Generic[ConfigT]):
         await _watching.awatch(
             lambda: self._ado(self._current(force=True)),
             tell,
+            known=None if self._read_at is None else self._layers,
             direct=self._direct(direct_dsn),
             interval=interval,
             until=until,

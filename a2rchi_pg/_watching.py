@@ -37,14 +37,18 @@ def watch(
     look: Callable[[], Layers],
     tell: Callable[[], object],
     *,
+    known: Layers | None,
     direct: ConnectionSettings | None,
     interval: float,
     until: Callable[[], bool],
 ) -> None:
-    """Call ``tell`` whenever ``look`` finds something new; ``direct`` says how to listen."""
+    """Call ``tell`` whenever ``look`` finds something new; ``direct`` says how to listen.
+
+    New is what differs from ``known``, or from what is there at the start where that is None.
+    """
     with ExitStack() as stack:
         ears = _Ears(direct, stack)
-        seen = versions(look())
+        seen = versions(look() if known is None else known)
         while not until():
             ears.wait(interval)
             try:
@@ -61,6 +65,7 @@ async def awatch(
     look: Callable[[], Awaitable[Layers]],
     tell: Callable[[], Awaitable[object]],
     *,
+    known: Layers | None,
     direct: ConnectionSettings | None,
     interval: float,
     until: Callable[[], bool],
@@ -68,7 +73,7 @@ async def awatch(
     """The asynchronous twin of :func:`watch`."""
     async with AsyncExitStack() as stack:
         ears = _AsyncEars(direct, stack)
-        seen = versions(await look())
+        seen = versions(await look() if known is None else known)
         while not until():
             await ears.wait(interval)
             try:

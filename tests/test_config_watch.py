@@ -171,3 +171,17 @@ def test_a_transaction_can_not_be_watched_from(fresh: Database):
         pytest.raises(InvalidInput, match="Database"),
     ):
         ConfigRepository(transaction).watch(lambda: None)
+
+
+def test_what_changed_between_reading_and_watching_is_told(config: Config, common_dsn: str):
+    with Database(common_dsn, pooler=True) as database:
+        reader = ConfigRepository(database, cache_seconds=3600)
+        before = reader.get_dynamic_config().verbosity
+        config.update_dynamic_config({"verbosity": before + 1}, updated_by=SYSTEM)
+        told: list[int] = []
+        reader.watch(
+            lambda: told.append(reader.get_dynamic_config().verbosity),
+            interval=0.01,
+            until=lambda: bool(told),
+        )
+        assert told == [before + 1]

@@ -10,8 +10,6 @@ from a2rchi_pg.errors import InvalidInput
 if TYPE_CHECKING:
     from datetime import datetime
 
-MAX_PAGE = 10_000  # rows that one asks for at a time
-
 
 def aware(name: str, value: datetime | None) -> datetime | None:
     """``value``, where it says which moment it means: a time without a zone doesn't."""

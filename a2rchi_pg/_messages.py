@@ -10,7 +10,8 @@ from psycopg.types.json import Jsonb
 
 from a2rchi_pg._arguments import one_of, whole
 from a2rchi_pg._content import clean_text, jsonable
-from a2rchi_pg._inputs import MAX_PAGE, aware, named, optional_text
+from a2rchi_pg._inputs import aware, named, optional_text
+from a2rchi_pg._limits import MAX_PAGE
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import InvalidInput

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from a2rchi_pg._arguments import whole
 from a2rchi_pg._content import clean_text
-from a2rchi_pg._inputs import MAX_PAGE, aware, optional_text
+from a2rchi_pg._inputs import aware, optional_text
+from a2rchi_pg._limits import MAX_PAGE
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import InvalidInput

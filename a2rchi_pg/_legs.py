@@ -34,12 +34,11 @@ OVERFETCH = 40  # least rows asked of a filtered index scan, whose order is only
 BIT_OVERSAMPLING, BIT_ROWS = 8, 200  # times k, and at least
 ONE_LOOK = 500  # rows, half of pgvector's largest ef_search
 FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
-SMALL_PAGES = 4  # times the rows wanted: the size of a table that may be read rather than searched
+SMALL_PAGES = 8  # times the rows wanted: the size of a table that may be read rather than searched
 
-# A prepared statement may be planned once for all. That is right for a search of the whole vector
-# index, and wrong for conditions, whose rows only a custom plan can estimate, and for BM25, which
-# takes twice as long. Those have a LIMIT that a generic plan can't know: it takes a tenth of the
-# table for it, looks dear, and is never chosen.
+# A prepared statement may be planned once for all. That is right for a search of a whole index, and
+# wrong for conditions, whose rows only a custom plan can estimate. Those have a LIMIT that a generic
+# plan can't know: it takes a tenth of the table for it, looks dear, and is never chosen.
 LIMIT = own_sql("LIMIT {count}")
 LIMIT_OF_CUSTOM_PLAN = own_sql("LIMIT {count} + %(zero)s::int")
 
@@ -92,7 +91,7 @@ def matching(collection: Collection, where: Clause, count: int) -> Leg:
         words = composed(_ANY_WORD, collection)
         return Leg(body=composed(_FULL_TEXT, collection, where.seek, count, words=words))
     if where == EVERYTHING.clause:
-        return Leg(body=_bm25_of_all(collection, count))
+        return Leg(body=composed(_BM25_OF_ALL, collection, count=count))
     narrow = "(SELECT narrow FROM sampled)"
     return Leg(
         before={
@@ -269,37 +268,18 @@ def _sampled(collection: Collection, where: Clause, rows: int) -> sql.Composed:
 
 _QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
 
-# On an index scan the score of the current row is at hand, and only matching rows come back. A
-# sequential scan, which the planner prefers while the table is small, returns every row and leaves
-# the current score unset. Computing a score takes ~80 µs, so it is kept off the index path: {small}
-# bytes is well above the size at which a sequential scan can win. Below, an unconditional search
-# goes through a function that forbids it, and a conditional one computes.
+# The function plans for itself, each time: it has to be an index scan, and pg_textsearch heeds a LIMIT
+# only beside words that are a constant. So the statement around it may be planned once.
 _BM25_OF_ALL = """
-    (
-        SELECT id, document_id, content, metadata, embedding, -bm25_get_current_score() AS score
-        FROM {partition}
-        WHERE (SELECT pg_relation_size({partition_name}) > {small})
-        ORDER BY content <@> {query}
-        {limit}
-    )
-    UNION ALL
     SELECT id, document_id, content, metadata, embedding, score
     FROM bm25_ranked({partition_name}, %(bm25_index)s, %(query)s, {count}) AS ranked
     JOIN {partition} AS chunk ON chunk.ctid = ranked.address
-    WHERE (SELECT pg_relation_size({partition_name}) <= {small})
 """
 
-
-def _bm25_of_all(collection: Collection, count: int) -> sql.Composed:
-    return composed(
-        _BM25_OF_ALL, collection, "true", count, query=_plain(_QUERY), small=_small(count)
-    )
-
-
-def _small(count: int) -> sql.Literal:
-    return sql.Literal(SMALL_PAGES * PAGE_BYTES * count)
-
-
+# On an index scan the score of the current row is at hand, and only matching rows come back. A
+# sequential scan, which the planner prefers while the table is small, returns every row and leaves
+# the current score unset. Computing a score takes ~80 µs, so it is kept off the index path: {small}
+# bytes is well above the size at which a sequential scan can win.
 _BM25 = """
     SELECT id, document_id, content, metadata, embedding,
            CASE WHEN {indexed} THEN -bm25_get_current_score()
@@ -313,7 +293,9 @@ _BM25 = """
 
 def _bm25(collection: Collection, condition: str, count: int) -> sql.Composed:
     indexed = composed(
-        "(SELECT pg_relation_size({partition_name}) > {small})", collection, small=_small(2 * count)
+        "(SELECT pg_relation_size({partition_name}) > {small})",
+        collection,
+        small=sql.Literal(SMALL_PAGES * PAGE_BYTES * count),
     )
     return composed(_BM25, collection, condition, count, query=_plain(_QUERY), indexed=indexed)
 

@@ -42,7 +42,7 @@ def drive(connection: psycopg.Connection[Any], op: Op[T]) -> T:
             statement = steps.send(rows)  # type: ignore[arg-type]  # a generator starts with None
             with connection.cursor(binary=True, row_factory=statement.row_factory) as cursor:
                 cursor.execute(statement.query, statement.params)
-                rows = cursor.fetchall() if cursor.description else []
+                rows = cursor.fetchall() if returns_rows(cursor) else []
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # it is the generator's own T
 
@@ -55,9 +55,14 @@ async def adrive(connection: psycopg.AsyncConnection[Any], op: Op[T]) -> T:
             statement = steps.send(rows)  # type: ignore[arg-type]  # a generator starts with None
             async with connection.cursor(binary=True, row_factory=statement.row_factory) as cursor:
                 await cursor.execute(statement.query, statement.params)
-                rows = await cursor.fetchall() if cursor.description else []
+                rows = await cursor.fetchall() if returns_rows(cursor) else []
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # it is the generator's own T
+
+
+def returns_rows(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> bool:
+    """Whether there is anything to fetch; a cursor's ``description`` makes an object a column."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
 
 
 class SyncPool:

@@ -22,8 +22,6 @@ from a2rchi_pg.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import ArrayLike
-
     from a2rchi_pg._fusion import Fusion
     from a2rchi_pg._op import Op
     from a2rchi_pg._scope import Shown
@@ -39,12 +37,12 @@ DEEPER = 8  # times as many rows, where deleted ones stand in the way of the lex
 class Searches(Target):
     """A collection that is searched."""
 
-    def dense(self, query: str | ArrayLike, k: int, options: SearchOptions) -> Flow[list[Hit]]:
+    def dense(self, query: str | Vector, k: int, options: SearchOptions) -> Flow[list[Hit]]:
         """The nearest chunks with their distances."""
         return (yield from self._dense(query, k, options, with_vectors=False))
 
     def _dense(
-        self, query: str | ArrayLike, k: int, options: SearchOptions, *, with_vectors: bool
+        self, query: str | Vector, k: int, options: SearchOptions, *, with_vectors: bool
     ) -> Flow[list[Any]]:
         if not (k := check_k(k)):
             return []
@@ -68,7 +66,7 @@ class Searches(Target):
 
     def diverse(
         self,
-        query: str | ArrayLike,
+        query: str | Vector,
         k: int,
         options: SearchOptions,
         *,
@@ -147,9 +145,9 @@ class Searches(Target):
             raise NotFound(f"there is no collection {self.spec.name!r}")
         return explained
 
-    def _vector(self, query: str | ArrayLike) -> Flow[Vector]:
+    def _vector(self, query: str | Vector) -> Flow[Vector]:
         if not isinstance(query, str):
-            return as_vector(query)
+            return query
         what = f"the vector of embedding model {self.spec.embedding_model!r}"
         return as_vector((yield EmbedQuery(query)), what=what)
 
@@ -194,7 +192,10 @@ _EXPLAINABLE = ("similarity", "bm25", "hybrid")
 
 
 def _comparable(collection: Collection, vector: Vector) -> Vector:
-    return as_vector(vector, collection.dimensions, halves=collection.element == "halfvec")
+    halves = collection.element == "halfvec"
+    if len(vector) == collection.dimensions and not halves:
+        return vector
+    return as_vector(vector, collection.dimensions, halves=halves)
 
 
 def _with_distances(hits: list[Any]) -> list[Any]:

@@ -176,8 +176,9 @@ $$;
 COMMENT ON FUNCTION build_collection_indexes(text, text[]) IS
     'Builds what indexes a collection lacks and returns their names.';
 
--- The best lexical matches of a small collection, by its BM25 index even where the planner would
--- rather read the table: that finds only rows that match, and has their scores at hand.
+-- The best lexical matches, by the BM25 index even where the planner would rather read the table: that
+-- finds only rows that match, and has their scores at hand. The words are literals, as the index then
+-- knows the LIMIT; a statement that calls this may be planned once for all.
 CREATE FUNCTION bm25_ranked(part regclass, index_name text, words text, most integer)
     RETURNS TABLE (address tid, score double precision)
     -- ROWS: few enough for the planner to fetch them by their addresses.

@@ -53,6 +53,9 @@ BEGIN
             IF starts_with(item.name, 'v_') THEN
                 EXECUTE format('GRANT SELECT ON %I TO a2rchi_reader', item.name);
             END IF;
+        -- What is audited is added to and never changed.
+        ELSIF item.name IN ('static_config', 'dynamic_config', 'user_role_changes') THEN
+            EXECUTE format('GRANT INSERT ON %I TO a2rchi_application', item.name);
         -- Collections are changed by functions, the ledger by migrations.
         ELSIF item.name NOT IN ('schema_migrations', 'collections') THEN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I TO a2rchi_application', item.name);

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 
 from a2rchi_pg import SYSTEM, Database, UserRepository
 from a2rchi_pg.api import create_router
-from tests.database_support import commands
+from tests.database_support import admin
 from tests.plugins.people import EMPTY
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ async def api(
     ring: KeyRing,
 ) -> AsyncIterator[Api]:
     """The application on the shared database, opened either way; users and settings begin anew."""
-    common.run(commands(EMPTY, "TRUNCATE documents CASCADE"))
+    admin(common_dsn, EMPTY)
+    admin(common_dsn, "TRUNCATE documents CASCADE")
     async with AsyncExitStack() as stack:
         database = common
         if request.param == "native":

@@ -12,6 +12,7 @@ import psycopg
 from langchain_core.embeddings import Embeddings
 
 from a2rchi_pg._op import execute, fetch_tuples, fetch_value, read, write
+from tests.roles_support import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,8 +37,9 @@ def commands(*queries: str):
 
 
 def admin(dsn: str, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """Run one statement on a connection of its own, within ten seconds."""
-    with closing(psycopg.connect(dsn, autocommit=True, connect_timeout=10)) as connection:
+    """Run one statement as the owner, on a connection of its own, within ten seconds."""
+    owner = as_owner(dsn)
+    with closing(psycopg.connect(owner, autocommit=True, connect_timeout=10)) as connection:
         connection.execute("SET statement_timeout = '10s'")
         cursor = connection.execute(query, parameters or None)
         return cursor.fetchall() if cursor.description else []

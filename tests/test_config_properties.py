@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from a2rchi_pg import CLEAR, SYSTEM, ConfigRepository, DynamicConfig
 from a2rchi_pg.errors import ConfigConflict, ConfigError
-from tests.database_support import commands
+from tests.database_support import admin
 from tests.plugins.people import EMPTY
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def is_bad(patch: dict[str, Any]) -> set[str]:
     return {key for key, bad in limits.items() if key in patch and patch[key] == bad}
 
 
-def machine(database: Database) -> type[RuleBasedStateMachine]:
+def machine(database: Database, dsn: str) -> type[RuleBasedStateMachine]:
     class Machine(RuleBasedStateMachine):
         """``revisions`` is what the table should hold, from 0 on."""
 
@@ -48,7 +48,7 @@ def machine(database: Database) -> type[RuleBasedStateMachine]:
 
         @initialize()
         def begin(self) -> None:
-            database.run(commands(EMPTY))
+            admin(dsn, EMPTY)
             self.config = ConfigRepository(database, cache_seconds=0)
             self.other = ConfigRepository(database, cache_seconds=0)
             self.revisions = [{}]
@@ -120,8 +120,8 @@ def machine(database: Database) -> type[RuleBasedStateMachine]:
 
 
 @pytest.mark.timeout(240)
-def test_revisions_behave_like_a_list(fresh: Database):
+def test_revisions_behave_like_a_list(fresh: Database, common_dsn: str):
     run_state_machine_as_test(
-        machine(fresh),
+        machine(fresh, common_dsn),
         settings=settings(max_examples=20, stateful_step_count=15, deadline=None),
     )

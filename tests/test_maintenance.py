@@ -388,6 +388,7 @@ def test_without_shared_memory_indexes_are_built_by_one_process(dsn: str, model:
 # -- rights -------------------------------------------------------------------------------------
 
 
+@pytest.mark.owner
 def test_a_role_without_rights_is_told_which(dsn: str, new_role: Any, model: WordModel):
     with Database(new_role(GRANTS)) as application:
         filled(PostgresVectorStore(model, database=application))
@@ -404,6 +405,7 @@ def test_a_role_without_rights_is_told_which(dsn: str, new_role: Any, model: Wor
         assert collections.stats("default").rows == 300
 
 
+@pytest.mark.owner
 def test_a_role_without_ddl_rights_rebuilds_offline(dsn: str, new_role: Any, model: WordModel):
     with Database(new_role(GRANTS + MAINTAINER)) as application:
         store = filled(PostgresVectorStore(model, database=application))
@@ -418,6 +420,7 @@ def test_a_role_without_ddl_rights_rebuilds_offline(dsn: str, new_role: Any, mod
         assert Collections(application).stats("default").rows == 10
 
 
+@pytest.mark.owner
 def test_a_role_with_maintain_rebuilds_online(dsn: str, new_role: Any, model: WordModel):
     maintain = "GRANT MAINTAIN ON document_chunks TO {role};"
     with Database(new_role(GRANTS + MAINTAINER + maintain)) as application:
@@ -430,6 +433,7 @@ def test_a_role_with_maintain_rebuilds_online(dsn: str, new_role: Any, model: Wo
 # -- watching -----------------------------------------------------------------------------------
 
 
+@pytest.mark.owner  # another role's progress is hidden
 def test_progress_of_a_build_can_be_watched(dsn: str, common: Database, new_store: NewStore):
     store = new_store()
     given = points(2500, 96)

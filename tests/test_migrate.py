@@ -114,6 +114,7 @@ def test_a_migrator_that_hangs_is_not_waited_for_for_ever(run, empty_dsn: str, m
 # psql
 
 
+@pytest.mark.owner
 @pytest.mark.servers("embedded", "full", "plain")
 def test_psql_in_order_gives_the_identical_schema(psql, dsn: str, empty_dsn: str):
     for file in sql_files():

@@ -41,6 +41,7 @@ def test_a_second_time_there_is_nothing_to_do(dsn: str):
     assert catalog(dsn) == before
 
 
+@pytest.mark.owner
 @pytest.mark.parametrize("number", range(1, len(FILES)))
 def test_a_part_is_completed_to_the_same_whole(dsn: str, empty_dsn: str, number: int):
     assert names(migrate(empty_dsn, to=number)) == FILES[:number]

@@ -17,7 +17,7 @@ from tests.plugins.stores import WordModel, ids
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.owner]
 
 # What a host grants its application.
 GRANTS = """

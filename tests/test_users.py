@@ -340,7 +340,7 @@ def test_everything_about_a_person_is_exported_and_deleted(users: UserRepository
     assert fresh.run(rows("SELECT user_id FROM user_api_keys")) == []
 
 
-def test_preferences_of_a_model_of_ones_own(fresh: Database):
+def test_preferences_of_a_model_of_ones_own(fresh: Database, common_dsn: str):
     class Mine(DynamicConfig):
         personal = DynamicConfig.personal | {"voice"}
         voice: str = "calm"
@@ -350,4 +350,4 @@ def test_preferences_of_a_model_of_ones_own(fresh: Database):
     assert users.update_preferences("ann", {"voice": "loud"}).preferences == {"voice": "loud"}
     with pytest.raises(ConfigError, match="verbosity"):
         users.update_preferences("ann", {"verbosity": 1})
-    fresh.run(commands(EMPTY))
+    admin(common_dsn, EMPTY)

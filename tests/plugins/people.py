@@ -8,7 +8,7 @@ import pytest
 
 from a2rchi_pg import SYSTEM, ConfigRepository, KeyRing, LocalKey, UserRepository
 from a2rchi_pg._local_key import generate_key
-from tests.database_support import commands
+from tests.database_support import admin
 
 if TYPE_CHECKING:
     from a2rchi_pg import Database, DynamicConfig
@@ -22,9 +22,9 @@ def new_ring(*older: LocalKey) -> KeyRing:
 
 
 @pytest.fixture
-def fresh(common: Database) -> Database:
+def fresh(common: Database, common_dsn: str) -> Database:
     """The shared database, without users or configuration."""
-    common.run(commands(EMPTY))
+    admin(common_dsn, EMPTY)
     return common
 
 

@@ -6,7 +6,7 @@ A test that asks for ``server``, or for anything that stands on it, runs once pe
 servers unlike yours are then deselected.
 
 With ``A2RCHI_PG_TEST_ROLE=a2rchi_application`` the databases have the roles of sql/roles.sql and
-are reached as that one; tests that make tables or roles themselves then fail.
+are reached as that one; tests marked ``owner``, which make tables or roles, are then left out.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from a2rchi_pg.database import Database
 from a2rchi_pg.embedded import EmbeddedPostgres
 from a2rchi_pg.errors import A2rchiError
 from tests.plugins.trees import TreeError, one_at_a_time, tree
-from tests.roles_support import as_role, make_roles
+from tests.roles_support import ROLE, acting, make_roles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 EXTERNAL = os.environ.get("A2RCHI_PG_TEST_DSN")
-ROLE = os.environ.get("A2RCHI_PG_TEST_ROLE")
 # Durability is tested on servers of their own: these only have to be fast.
 SETTINGS = {
     "fsync": "off",
@@ -169,11 +168,6 @@ def new_database(server: Server, name: str, template: str = "template1") -> Iter
             connection.execute(drop.format(sql.Identifier(name)))
 
 
-def acting(dsn: str) -> str:
-    """The DSN as the role that the tests are to act as."""
-    return as_role(dsn, ROLE) if ROLE else dsn
-
-
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     with closing(Servers()) as running:
@@ -243,6 +237,7 @@ def _install_psql() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "owner: acts as the owner, and so never as another role")
     config.addinivalue_line("markers", "servers(*names): the servers this test is about")
     config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
     if hasattr(config, "workeroutput"):
@@ -272,12 +267,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not EXTERNAL:
-        return
-    has = probe(EXTERNAL)
-    unlike = [i for i in items if i.get_closest_marker("servers") and not _is_like(has, i)]
-    config.hook.pytest_deselected(items=unlike)
-    items[:] = [item for item in items if item not in unlike]
+    out = [i for i in items if ROLE and i.get_closest_marker("owner")]
+    if EXTERNAL:
+        has = probe(EXTERNAL)
+        out += [i for i in items if i.get_closest_marker("servers") and not _is_like(has, i)]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,7 +22,8 @@ from psycopg import sql
 
 from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore
 from a2rchi_pg._op import Steps, fetch_tuples, read
-from tests.plugins.servers import acting, new_database
+from tests.plugins.servers import new_database
+from tests.roles_support import acting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence

@@ -12,7 +12,7 @@ from a2rchi_pg.errors import Conflict, DatabaseError, SchemaOutOfDate, Unavailab
 from tests.database_support import Letters, admin, commands, value
 from tests.plugins.servers import new_database
 
-pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.owner, pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
 # pg_textsearch 0.6 can't insert where a schema's name needs quotes, so these want a server without.
 ODD = ["My RAG", 'say "hi"', "back\\slash", "tab\there", "ünïcode", "a, b"]
 

@@ -21,6 +21,7 @@ from a2rchi_pg.doctor.__main__ import ERRORS, FAILED, HEALTHY, WARNINGS, main
 from tests.database_support import Scattered, admin
 from tests.plugins.catalogs import spec
 from tests.plugins.people import new_ring
+from tests.roles_support import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +62,7 @@ def serious(findings: Iterable[Finding]) -> dict[str, Finding]:
 
 
 def plant(dsn: str, *statements: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(as_owner(dsn), autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.replace("{database}", connection.info.dbname))
 

@@ -77,6 +77,7 @@ def test_children_and_parent_do_not_share_connections(dsn: str):
         assert database.run(value(PID)) in parents
 
 
+@pytest.mark.owner
 def test_a_transaction_stays_its_parents(dsn: str):
     admin(dsn, "CREATE TABLE t (id integer)")
     with Database(dsn) as database:

@@ -152,6 +152,7 @@ def test_g2_of_several_managers_one_gets_each_document(queue: CatalogRepository)
     assert sorted(document for share in shares for document in share) == sorted(names)
 
 
+@pytest.mark.owner
 def test_concurrent_managers_reach_no_illegal_state(queue: CatalogRepository, database: Database):
     """Every step is logged by the server itself, and only the lawful ones are there."""
     database.run(

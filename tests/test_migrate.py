@@ -145,6 +145,7 @@ def test_what_psql_applied_is_taken_up_and_shown(psql, run, empty_dsn: str):
     assert run("schema", "--target", empty_dsn)[1] == [f"applied {name}" for name in FILES[1:]]
 
 
+@pytest.mark.owner
 def test_psql_refuses_a_file_it_has_applied_already(psql, dsn: str):
     before = catalog(dsn)
     for file in sql_files():

@@ -20,7 +20,7 @@ from a2rchi_pg.errors import CommitUnknown, Conflict, DatabaseError, Unavailable
 from tests.database_support import admin, backends, terminate, value
 from tests.wire import wire
 
-pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.owner, pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
 COUNTER = "CREATE TABLE counter (id integer PRIMARY KEY, n integer NOT NULL)"
 ADD = "UPDATE counter SET n = n + 1 WHERE id = 1"
 

@@ -120,6 +120,7 @@ def test_a_role_that_may_not_create_extensions_migrates_without_the_optional_one
     assert admin(empty_dsn, "SELECT FROM pg_extension WHERE extname = 'pg_textsearch'") == []
 
 
+@pytest.mark.owner
 @pytest.mark.servers("embedded", "plain")
 def test_an_application_role_makes_and_fills_collections_without_ddl_rights(dsn: str):
     name = f"app_{os.urandom(4).hex()}"

@@ -8,7 +8,7 @@ from a2rchi_pg import Collections, Database, PostgresVectorStore
 from a2rchi_pg._schema import migrate
 from tests.plugins.stores import WordModel
 
-pytestmark = [pytest.mark.servers("embedded", "plain"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.owner, pytest.mark.servers("embedded", "plain"), pytest.mark.timeout(120)]
 
 
 def test_a_store_whose_collection_is_gone_leaves_the_other_schemas_alone(dsn: str):

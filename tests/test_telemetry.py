@@ -65,6 +65,7 @@ def test_it_is_a_child_of_the_hosts_span(database: Database, spans):
     assert ours.parent.span_id == host.get_span_context().span_id
 
 
+@pytest.mark.owner
 def test_retries_are_within_the_one_span(database: Database, dsn: str, spans):
     admin(dsn, "CREATE SEQUENCE attempts")
 
@@ -79,6 +80,7 @@ def test_retries_are_within_the_one_span(database: Database, dsn: str, spans):
     assert spans()[0].status.is_ok
 
 
+@pytest.mark.owner
 def test_a_failure_is_marked_and_tells_no_secrets(database: Database, dsn: str, spans):
     admin(dsn, "CREATE TABLE t (word text UNIQUE)")
     admin(dsn, "INSERT INTO t VALUES (%s)", SECRET)

@@ -23,7 +23,7 @@ from a2rchi_pg.errors import (
 from tests.database_support import Letters, admin, backends, commands, terminate, value
 from tests.wire import wire
 
-pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.owner, pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
 COUNT = "SELECT count(*) FROM t"
 
 

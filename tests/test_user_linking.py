@@ -64,6 +64,7 @@ def things(n: int = 6) -> st.SearchStrategy[set[int]]:
     return st.sets(st.integers(1, n))
 
 
+@pytest.mark.owner
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -314,6 +314,7 @@ def test_commands_about_nobody_say_so(users: UserRepository, method: str):
         users.update_profile("nobody", {"email": None})
 
 
+@pytest.mark.owner
 def test_everything_about_a_person_is_exported_and_deleted(users: UserRepository, fresh: Database):
     users.get_or_create("ann", email="ann@x.org")
     users.get_or_create("bob", email="bob@x.org")

@@ -126,8 +126,12 @@ def extensions() -> Steps[list[Finding]]:
         """,
         _Extension,
     )
-    ((preloaded,),) = yield from fetch_tuples("SELECT current_setting('shared_preload_libraries')")
-    libraries = {name.strip(' "') for name in preloaded.split(",")}
+    # Hidden from those who may not read all settings; a library in use was loaded.
+    shown = yield from fetch_tuples(
+        "SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'"
+    )
+    listed = shown[0][0] if shown else PRELOADED
+    libraries = {name.strip(' "') for name in listed.split(",")}
     return [finding for each in known for finding in _about(each, libraries)]
 
 

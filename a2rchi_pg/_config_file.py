@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from a2rchi_pg._arguments import shown
 from a2rchi_pg._content import jsonable
 from a2rchi_pg._settings import StaticConfig, validated
 from a2rchi_pg.errors import ConfigError, InvalidInput
@@ -18,13 +22,20 @@ if TYPE_CHECKING:
 _SECTIONS = {"services", "data_manager", "global", "archi", "a2rchi"}
 _METRICS = {"ip": "inner_product", "euclidean": "l2"}
 _SECRET_KEY = re.compile(
-    r"(^|[_-])(password|passwd|pwd|passphrase|secret|token|credential"
-    r"|(api|private|access|secret|signing|encryption)[_-]?key)s?$",
+    r"(password|passwd|pwd|passphrase|secret|credential"
+    r"|(api|private|access|secret|signing|encryption)[_-]?key)s?$"
+    r"|(^|[_-]|(?-i:[a-z](?=T)))tokens?$",
     re.IGNORECASE,
 )
+_NUMBER_KEY = re.compile("(password|passwd|pwd|passphrase)$", re.IGNORECASE)
+# Known by what providers begin them with, and by where they stand in addresses and headers.
 _SECRET_VALUE = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY|\bsk-\w{16}|\bgh[pousr]_\w{20}|://[^/\s:@]*:(?!\$)[^/\s@]+@"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|\bsk-(?=[\w-]*\d)[\w-]{16}|\b(gh[pousr]|github_pat|hf)_\w{20}"
+    r"|\bglpat-[\w-]{16}|\bxox[abeprs]-[\w-]{10}|\b(AKIA|ASIA)[A-Z\d]{16}|\bAIza[\w-]{30}"
+    r"|\bBearer\s+(?!\$)\S{16}|\bpassword=(?!\$)[^\s&]|://[^/\s:@]*:(?!\$)[^/\s@]+@"
 )
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 100
 # A reference; or a token of a language model, as in "pad_token: <pad>".
 _REFERENCE = re.compile(r"\$\{?\w+\}?|(env|file|secret|vault):\S+|<[^<>]*>|\[[^]]*\]")
 
@@ -39,7 +50,8 @@ def read_static_config(source: str | PathLike[str] | Mapping[str, Any]) -> Stati
         ConfigError: If it can't be read, a field is wrong, or a secret stands in it; names every
             field, none of the values.
     """
-    given = source if isinstance(source, Mapping) else _load(Path(source))
+    given = source if isinstance(source, Mapping) else _load(source)
+    _check_size(given)
     secrets = dict.fromkeys(_secrets(given, ""), _ADVICE)
     if secrets:
         raise ConfigError(secrets)
@@ -60,33 +72,60 @@ _ADVICE = (
 )
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def _load(source: object) -> Mapping[str, Any]:
     import yaml  # noqa: PLC0415 - slow to import, and needed once a deployment
 
+    if not isinstance(source, str | os.PathLike):
+        raise InvalidInput(f"a configuration is a path or a mapping, got {shown(source)}")
+    path = Path(source)
     try:
-        loaded = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        loaded = yaml.safe_load(path.read_bytes())
+    except OSError as error:
         raise ConfigError({str(path): "can't be read"}) from error
-    except yaml.YAMLError:  # its text repeats the file's, and with it a secret
-        raise ConfigError({str(path): "is not YAML"}) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Without its text, which repeats the file's, and with it a secret.
+        mark = getattr(error, "problem_mark", None)
+        where = f": see line {mark.line + 1}" if mark else ""
+        raise ConfigError({str(path): f"is not YAML that can be read{where}"}) from None
     if not isinstance(loaded, Mapping):
         raise ConfigError({str(path): "must hold a mapping"})
     return loaded
 
 
+def _check_size(given: Mapping[str, Any]) -> None:
+    """Refuse what holds itself, or grows without end: an alias in YAML costs a few bytes."""
+    waiting: list[tuple[object, int]] = [(given, 0)]
+    for count in itertools.count(1):
+        if not waiting:
+            return
+        value, depth = waiting.pop()
+        if count > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise ConfigError(
+                {"config": f"holds more than {_MAX_VALUES:,} values, or {_MAX_DEPTH} in each other"}
+            )
+        inside = value.values() if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping | list | tuple):
+            waiting += [(each, depth + 1) for each in inside]
+
+
 def _secrets(value: object, path: str, *, named: bool = False) -> Iterator[str]:
-    """Where text stands that is a secret, by the name of its key or by its own looks."""
+    """Where something stands that is a secret, by the name of its key or by its own looks."""
     match value:
         case Mapping():
             for key, each in value.items():
                 here = f"{path}.{key}" if path else str(key)
-                yield from _secrets(each, here, named=_SECRET_KEY.search(str(key)) is not None)
+                kind = _SECRET_KEY if isinstance(each, str | list | tuple) else _NUMBER_KEY
+                yield from _secrets(each, here, named=kind.search(str(key)) is not None)
         case list() | tuple():
             for position, each in enumerate(value):
                 yield from _secrets(each, f"{path}[{position}]", named=named)
         case str() if value.strip() and not _REFERENCE.fullmatch(value.strip()):
             if named or _SECRET_VALUE.search(value):
                 yield path
+        case bool():
+            return
+        case int() | float() | date() if named:
+            yield path
 
 
 def _from_sections(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,12 +162,12 @@ def _from_sections(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _providers(chat: Mapping[str, Any]) -> dict[str, list[str]]:
     providers = _section(chat, "providers")
-    models = [
-        f"{provider}/{model}"
-        for provider, about in providers.items()
-        if isinstance(about, Mapping)
-        for model in about.get("models") or ()
-    ]
+    models = []
+    for provider in providers:
+        named = _section(providers, provider).get("models") or []
+        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+            raise ConfigError({f"providers.{provider}.models": "must be a list of names"})
+        models += [f"{provider}/{name}" for name in named]
     return {"available_providers": list(providers), "available_models": models}
 
 
@@ -153,4 +192,8 @@ def _defaults(
 
 def _section(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = given.get(name)
-    return section if isinstance(section, Mapping) else {}
+    if section is None:
+        return {}
+    if not isinstance(section, Mapping):
+        raise ConfigError({name: "must be a mapping"})
+    return section

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from a2rchi_pg import SYSTEM, ConfigRepository, DynamicConfig, StaticConfig
-from a2rchi_pg.errors import ConfigError
+from a2rchi_pg.errors import ConfigError, InvalidInput
 from tests.database_support import rows
 
 if TYPE_CHECKING:
@@ -102,13 +102,24 @@ def test_a_preference_is_one_of_the_models_there_are(config: Config, users):
         {"global": {"url": "postgres://me:hunter2hunter2@db/x"}},
         {"archi": {"key": "sk-hunter2hunter2hunter2"}},
         {"archi": {"tokens": ["${FINE}", "hunter2hunter2"]}},
+        {"archi": {"key": "sk-proj-hunter2-hunter2_hunter2"}},
+        {"archi": {"openaiApiKey": "hunter2", "accessToken": "hunter2", "PGPASSWORD": "hunter2"}},
+        {"archi": {"dsn": "host=db password=hunter2"}},
+        {"archi": {"Authorization": "Bearer hunter2hunter2hunter2"}},
+        {"services": {"postgres": {"password": 20010911}}},
     ],
 )
 def test_u9_a_secret_is_refused_and_never_repeated(config: Config, change: dict[str, Any]):
     with pytest.raises(ConfigError, match="holds a secret") as caught:
         config.load_static_config({"name": "x", **change})
     assert "hunter2" not in str(caught.value)
+    assert "20010911" not in str(caught.value)
     assert config.get_static_config() is None
+
+
+def test_what_only_sounds_like_a_secret_is_kept(config: Config):
+    words = {"max_tokens": 50, "pad_token": "<pad>", "tokenizer": "gpt2", "passwordless": "yes"}
+    config.load_static_config(FLAT | {"archi_config": words | {"path": "sk-learn/model-selection"}})
 
 
 def test_references_to_secrets_stay_references(config: Config, fresh: Database):
@@ -118,10 +129,25 @@ def test_references_to_secrets_stay_references(config: Config, fresh: Database):
     assert "env:JIRA_TOKEN" in stored
 
 
+# A thousand bytes that are 9 to the power of 9 values.
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "field"),
     [
-        ("a: [", "is not YAML"),
+        ("a: [", "is not YAML that can be read: see line 1"),
+        ("deployment_name: x\nservices: !ENV ${HOST}", "see line 2"),
+        ("services: !!python/object/apply:os.getcwd []", "see line 1"),
+        ("born: 2024-13-45", "is not YAML"),
+        ("size: " + "9" * 5000, "is not YAML"),
+        ("a: " + "[" * 5000, "is not YAML"),
+        ("archi_config: &a [*a]", "holds more than 100,000 values, or 100 in each other"),
+        (BOMB, "holds more than 100,000 values"),
+        ("name: x\nservices: 5", "services: must be a mapping"),
+        ("services: {chat_app: {providers: {a: {models: abc}}}}", "models: must be a list"),
         ("[1, 2]", "must hold a mapping"),
         ("deployment_name: x\nembedding_model: 7", "embedding_model"),
         ("deployment_name: x\nembedding_model: m\nchunk_size: '5'", "chunk_size"),
@@ -137,6 +163,8 @@ def test_references_to_secrets_stay_references(config: Config, fresh: Database):
 )
 def test_what_is_wrong_in_a_file_is_said(config: Config, tmp_path: Path, text: str, field: str):
     (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InvalidInput, match="a path or a mapping"):
+        config.load_static_config(7)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=field):
         config.load_static_config(tmp_path / "config.yaml")
     with pytest.raises(ConfigError, match="can't be read"):

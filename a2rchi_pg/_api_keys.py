@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from a2rchi_pg._arguments import shown
+from a2rchi_pg._content import user_id_of
 from a2rchi_pg._op import Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg.errors import DecryptionError, InvalidInput, NotFound
 from a2rchi_pg.keyring import Format, KeyRing, Sealed
@@ -77,7 +79,7 @@ def check_provider(provider: object) -> str:
     if not isinstance(provider, str) or not _PROVIDER.fullmatch(provider.lower()):
         raise InvalidInput(
             "a provider must be 1 to 64 letters, digits and _.-, and begin with one of the first "
-            f"two; got {provider!r}"
+            f"two; got {shown(provider)}"
         )
     return provider.lower()
 
@@ -198,7 +200,7 @@ def use(user_id: str, provider: str) -> Steps[StoredKey | None]:
                last_used_at, expires_at, coalesce(expires_at <= now(), false) AS expired
         FROM user_api_keys WHERE user_id = %(user_id)s AND provider = %(provider)s
     """
-    return (yield from fetch_one(query, StoredKey, user_id=user_id, provider=provider))
+    return (yield from fetch_one(query, StoredKey, user_id=user_id_of(user_id), provider=provider))
 
 
 @read
@@ -209,7 +211,7 @@ def all_of(user_id: str) -> Steps[list[StoredKey]]:
                last_used_at, expires_at, coalesce(expires_at <= now(), false) AS expired
         FROM user_api_keys WHERE user_id = %(user_id)s ORDER BY provider
     """
-    return (yield from fetch(query, StoredKey, user_id=user_id))
+    return (yield from fetch(query, StoredKey, user_id=user_id_of(user_id)))
 
 
 @write
@@ -219,4 +221,4 @@ def delete(user_id: str, provider: str) -> Steps[bool]:
         DELETE FROM user_api_keys WHERE user_id = %(user_id)s AND provider = %(provider)s
         RETURNING true
     """
-    return bool((yield from fetch_value(query, user_id=user_id, provider=provider)))
+    return bool((yield from fetch_value(query, user_id=user_id_of(user_id), provider=provider)))

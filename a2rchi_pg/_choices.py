@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from a2rchi_pg._content import clean_text
+from a2rchi_pg._arguments import shown
+from a2rchi_pg._content import clean_text, user_id_of
 from a2rchi_pg._documents import DocumentKey, split_keys
 from a2rchi_pg._op import Steps, fetch_tuples, fetch_value, write
-from a2rchi_pg._scope import OURS, check_conversation, check_user, scope_params
+from a2rchi_pg._owner import Owner, asking
+from a2rchi_pg._scope import check_conversation
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -44,7 +46,12 @@ _CHOSEN = """
 _RESULT = """
     SELECT (SELECT count(*) FROM chosen), ARRAY(SELECT name FROM unknown)
 """
-_OURS = f"ours AS (SELECT {OURS} AS yes)"
+_OURS = """ours AS (
+        SELECT EXISTS (
+            SELECT FROM conversation_metadata AS c
+            WHERE c.conversation_id = %(conversation_id)s
+                AND owned_by(c, %(user_id)s, %(client_id)s)
+        ) AS yes)"""
 
 
 @write
@@ -88,7 +95,7 @@ def set_user(chosen: Params) -> Steps[int]:
 
 @write
 def set_conversation(chosen: Params) -> Steps[int]:
-    """Choose for a conversation, if it isn't another user's; all or none."""
+    """Choose for a conversation, if it is the owner's; all or none."""
     query = (
         _CHOSEN  # noqa: S608 - our own text
         + _OURS
@@ -131,7 +138,7 @@ def clear_user(chosen: Params) -> Steps[int]:
 
 @write
 def clear_conversation(chosen: Params) -> Steps[int]:
-    """Forget what was chosen for a conversation, if it isn't another user's."""
+    """Forget what was chosen for a conversation, if it is the owner's."""
     query = f"""
         WITH {_OURS},
         gone AS (
@@ -152,11 +159,11 @@ def clear_conversation(chosen: Params) -> Steps[int]:
 def columns(choices: Choices) -> Params:
     """Choices as parameters, checked."""
     if not hasattr(choices, "items"):
-        raise InvalidInput(f"choices map documents to True or False, got {choices!r}")
+        raise InvalidInput(f"choices map documents to True or False, got {shown(choices)}")
     columns: dict[str, list[Any]] = {"ids": [], "hashes": [], "names": [], "choices": []}
     for key, value in choices.items():
         if not isinstance(value, bool):
-            raise InvalidInput(f"choices are True or False, got {value!r} for {key!r}")
+            raise InvalidInput(f"choices are True or False, got {shown(value)} for {shown(key)}")
         ids, hashes = split_keys(key)
         columns["ids"] += ids or [None]
         columns["hashes"] += hashes or [None]
@@ -167,12 +174,14 @@ def columns(choices: Choices) -> Params:
 
 def of_user(user_id: str) -> Params:
     """A user as parameters, checked."""
-    return {"user_id": check_user(user_id)}
+    return {"user_id": user_id_of(user_id)}
 
 
-def of_conversation(conversation_id: int, user_id: str | None) -> Params:
+def of_conversation(conversation_id: int, user_id: str | None, client_id: str | None) -> Params:
     """A conversation and whose it is as parameters, checked."""
-    return {**scope_params(user_id, None), "conversation_id": check_conversation(conversation_id)}
+    named = user_id is not None or client_id is not None
+    owner = Owner(user_id=user_id, client_id=client_id) if named else None
+    return {**asking(owner), "conversation_id": check_conversation(conversation_id)}
 
 
 def named(documents: Documents) -> Params:
@@ -191,4 +200,4 @@ def _known(count: int, unknown: list[str]) -> int:
 
 def _allowed(conversation_id: int, is_ours: bool) -> None:
     if not is_ours:
-        raise NotFound(f"there is no conversation {conversation_id}, or it is another user's")
+        raise NotFound(f"there is no conversation {conversation_id}, or it is not yours")

@@ -71,6 +71,21 @@ def clean_id(value: object) -> str:
     return value
 
 
+def user_id_of(value: object) -> str:
+    """A user's id, wherever one is given.
+
+    Raises:
+        InvalidInput: If it is no string of 1 to 2,000 bytes that PostgreSQL can store.
+    """
+    text = value if isinstance(value, str) and not _UNSTORABLE.search(value) else ""
+    if not 0 < len(text.encode()) <= MAX_ID_BYTES:
+        raise InvalidInput(
+            f"user_id must be a string of 1 to {MAX_ID_BYTES:,} bytes without NUL or lone "
+            f"surrogates, got {shown(value)}"
+        )
+    return text
+
+
 def wanted_ids(ids: str | Iterable[str]) -> list[str]:
     """The ids to look for, without those that no chunk can have.
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from a2rchi_pg._arguments import shown
 from a2rchi_pg._content import clean_text
 from a2rchi_pg.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 def aware(name: str, value: datetime | None) -> datetime | None:
     """``value``, where it says which moment it means: a time without a zone doesn't."""
-    if value is not None and value.utcoffset() is None:
-        raise InvalidInput(f"{name} must have a time zone, got {value!r}")
+    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
+        raise InvalidInput(f"{name} must be a datetime with a time zone, got {shown(value)}")
     return value
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from psycopg.rows import class_row
 
+from a2rchi_pg._arguments import shown
 from a2rchi_pg._op import Statement, Steps, read
 from a2rchi_pg._settings import DynamicConfig, StaticConfig, known, validated
 from a2rchi_pg.errors import ConfigError
@@ -127,8 +128,8 @@ def explain(
     Raises:
         ConfigError: If there is no such setting.
     """
-    if key not in model.model_fields:
-        raise ConfigError({key: "there is no such setting"})
+    if not isinstance(key, str) or key not in model.model_fields:
+        raise ConfigError({shown(key): "there is no such setting"})
     default = model.model_fields[key].get_default(call_default_factory=True, validated_data={})
     sources: list[tuple[Layer, Mapping[str, Any]]] = [
         ("preference", preferences if key in model.personal else {}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from a2rchi_pg.errors import InvalidInput
+from a2rchi_pg._arguments import whole
 
 MAX_PAGE = 10_000
 
@@ -13,6 +13,4 @@ def page_size(limit: object) -> int:
     Raises:
         InvalidInput: If it is no whole number from 1 to 10,000.
     """
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_PAGE:
-        raise InvalidInput(f"limit must be a whole number from 1 to {MAX_PAGE}, got {limit!r}")
-    return limit
+    return whole(limit, "limit", 1, MAX_PAGE)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._content import MAX_ID_BYTES, clean_text
+from a2rchi_pg._arguments import one_of, string
+from a2rchi_pg._content import clean_text, user_id_of
 from a2rchi_pg._layers import Layers, read_layers
 from a2rchi_pg._op import Steps, execute, fetch, fetch_one, fetch_tuples, fetch_value, read, write
-from a2rchi_pg._rights import Actor, actor_id, check_admin
+from a2rchi_pg._rights import Actor, actor_id, check_admin, clean_note
 from a2rchi_pg._settings import DynamicConfig, patched
 from a2rchi_pg.errors import InvalidInput, NotFound, PermissionDenied
 
@@ -25,6 +26,7 @@ AuthProvider: TypeAlias = Literal["anonymous", "basic", "sso"]
 Role: TypeAlias = Literal["user", "admin"]
 
 ANONYMOUS_PREFIX = "anon_"
+MAX_FIELD = 500  # characters, of which 2,000 bytes fit into an index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,28 +76,22 @@ class Profile:
     email: str | None = None
 
     def __post_init__(self) -> None:
-        if self.auth_provider is not None and self.auth_provider not in get_args(AuthProvider):
-            raise InvalidInput(
-                f"auth_provider must be one of {', '.join(get_args(AuthProvider))}; "
-                f"got {self.auth_provider!r}"
-            )
+        if self.auth_provider is not None:
+            one_of(self.auth_provider, "auth_provider", get_args(AuthProvider))
         for name in ("display_name", "email"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, clean_text(value))
+            object.__setattr__(self, name, clean_field(name, getattr(self, name)))
 
 
-def user_id_of(value: object) -> str:
-    """A user's id.
+def clean_field(name: str, value: object) -> str | None:
+    """A name or an address, as it is stored; None stays None.
 
     Raises:
-        InvalidInput: If it is no string that can be one.
+        InvalidInput: If it is no text, or longer than any real one.
     """
-    if not isinstance(value, str) or not value or clean_text(value) != value:
-        raise InvalidInput(f"a user's id must be a non-empty string without NUL, got {value!r}")
-    if len(value.encode()) > MAX_ID_BYTES:
-        raise InvalidInput(f"a user's id may have {MAX_ID_BYTES} bytes at most")
-    return value
+    text = None if value is None else clean_text(string(value, name))
+    if text is not None and len(text) > MAX_FIELD:
+        raise InvalidInput(f"{name} may have {MAX_FIELD} characters at most")
+    return text
 
 
 def new_anonymous_id() -> str:
@@ -107,7 +103,7 @@ def new_anonymous_id() -> str:
 def get_user(user_id: str) -> Steps[User | None]:
     """The user of that id, or None."""
     query = "SELECT * FROM users WHERE id = %(user_id)s"
-    return (yield from fetch_one(query, User, user_id=user_id))
+    return (yield from fetch_one(query, User, user_id=user_id_of(user_id)))
 
 
 @write
@@ -173,7 +169,8 @@ def update_profile(user_id: str, changes: Mapping[str, str | None]) -> Steps[Use
         WHERE id = %(user_id)s RETURNING *
     """
     given = {"display_name": None, "email": None, **changes, "sets": list(changes)}
-    return _found((yield from fetch_one(query, User, user_id=user_id, **given)), user_id)
+    whose = user_id_of(user_id)
+    return _found((yield from fetch_one(query, User, user_id=whose, **given)), whose)
 
 
 @write
@@ -182,7 +179,7 @@ def update_preferences(
 ) -> Steps[User]:
     """Patch a user's preferences; two patches at once are applied one after the other."""
     lock = "SELECT preferences FROM users WHERE id = %(user_id)s FOR UPDATE"
-    before = yield from fetch_value(lock, user_id=user_id)
+    before = yield from fetch_value(lock, user_id=user_id_of(user_id))
     if before is None:
         raise _missing(user_id)
     after = patched(model, before, patch, below={}, only=model.personal)
@@ -202,7 +199,7 @@ def record_login(user_id: str) -> Steps[User]:
         UPDATE users SET last_login_at = now(), login_count = login_count + 1
         WHERE id = %(user_id)s RETURNING *
     """
-    return _found((yield from fetch_one(query, User, user_id=user_id)), user_id)
+    return _found((yield from fetch_one(query, User, user_id=user_id_of(user_id))), user_id)
 
 
 @write
@@ -219,8 +216,9 @@ def set_role(user_id: str, role: str, actor: Actor, note: str | None) -> Steps[U
             updated_at = CASE WHEN old.role <> %(role)s THEN now() ELSE updated_at END
         FROM old WHERE users.id = old.id RETURNING users.*
     """
-    given = {"role": role, "actor": actor_id(actor), "note": note}
-    return _found((yield from fetch_one(query, User, user_id=user_id, **given)), user_id)
+    given = {"role": role, "actor": actor_id(actor), "note": clean_note(note)}
+    whose = user_id_of(user_id)
+    return _found((yield from fetch_one(query, User, user_id=whose, **given)), whose)
 
 
 @read
@@ -231,20 +229,21 @@ def role_changes(user_id: str | None, limit: int) -> Steps[list[RoleChange]]:
         WHERE %(user_id)s::text IS NULL OR user_id = %(user_id)s
         ORDER BY id DESC LIMIT %(limit)s
     """
-    return (yield from fetch(query, RoleChange, user_id=user_id, limit=limit))
+    whose = None if user_id is None else user_id_of(user_id)
+    return (yield from fetch(query, RoleChange, user_id=whose, limit=limit))
 
 
 @write
 def delete_user(user_id: str) -> Steps[bool]:
     """Delete a user with all that refers to them; False where there was none."""
     query = "DELETE FROM users WHERE id = %(user_id)s RETURNING true"
-    return bool((yield from fetch_value(query, user_id=user_id)))
+    return bool((yield from fetch_value(query, user_id=user_id_of(user_id))))
 
 
 @read
 def export_user(user_id: str) -> Steps[dict[str, Any]]:
     """Every row about a user, by table."""
-    found = yield from fetch_value("SELECT export_user(%(user_id)s)", user_id=user_id)
+    found = yield from fetch_value("SELECT export_user(%(user_id)s)", user_id=user_id_of(user_id))
     if not found["users"]:
         raise _missing(user_id)
     return dict(found)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from a2rchi_pg._arguments import string, whole
+from a2rchi_pg._content import clean_text, user_id_of
+from a2rchi_pg._inputs import aware
 from a2rchi_pg._layers import Layers, read_layers, resolve
 from a2rchi_pg._op import Steps, fetch, fetch_one, fetch_tuples, read, write
-from a2rchi_pg._rights import Actor, actor_id, check_admin
+from a2rchi_pg._rights import Actor, actor_id, check_admin, clean_note
 from a2rchi_pg._settings import DynamicConfig, StaticConfig, patched
 from a2rchi_pg.errors import ConfigConflict, ConfigError, NotFound
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+MAX_REVISION = 2**31 - 1
 _STATIC = sql.Identifier("static_config")
 _DYNAMIC = sql.Identifier("dynamic_config")
 
@@ -88,7 +92,7 @@ def _append(
         RETURNING revision, settings, changed_by, changed_at, note
         """
     ).format(table)
-    given = {"revision": revision, "settings": Jsonb(dict(settings)), "note": note}
+    given = {"revision": revision, "settings": Jsonb(dict(settings)), "note": clean_note(note)}
     return (yield from fetch_one(query, Revision, actor=actor_id(actor), **given))
 
 
@@ -98,6 +102,8 @@ def _append_dynamic(
     expected: int | None,
     note: str | None,
 ) -> Steps[Revision]:
+    if expected is not None:
+        _numbered(expected, "expected_revision")
     yield from check_admin(actor)
     while True:
         layers, _ = yield from read_layers(Layers())
@@ -134,6 +140,7 @@ def roll_back(
     model: type[DynamicConfig], to: int, actor: Actor, expected: int | None, note: str | None
 ) -> Steps[Revision]:
     """Append an earlier revision's settings as a new one; to 0 clears all."""
+    _numbered(to, "to_revision")
     target = None if to == 0 else (yield from revision(to))
     if target is None and to != 0:
         raise NotFound(f"there is no revision {to} of the configuration")
@@ -165,7 +172,12 @@ def history(limit: int, before: int | None) -> Steps[list[Revision]]:
         WHERE %(before)s::integer IS NULL OR revision < %(before)s
         ORDER BY revision DESC LIMIT %(limit)s
     """
-    return (yield from fetch(query, Revision, limit=limit, before=before))
+    last = None if before is None else _numbered(before, "before")
+    return (yield from fetch(query, Revision, limit=limit, before=last))
+
+
+def _numbered(revision: object, name: str) -> int:
+    return whole(revision, name, 0, MAX_REVISION)
 
 
 @read
@@ -178,7 +190,8 @@ def diff(old: int, new: int) -> Steps[dict[str, tuple[Any, Any]]]:
                      UNION ALL SELECT '{}' WHERE %(new)s = 0)
         SELECT old.settings, new.settings FROM old, new
     """
-    rows = yield from fetch_tuples(query, old=old, new=new)
+    given = {"old": _numbered(old, "old"), "new": _numbered(new, "new")}
+    rows = yield from fetch_tuples(query, **given)
     if not rows:
         raise NotFound(f"there is no revision {old} or no revision {new} of the configuration")
     ((before, after),) = rows
@@ -205,7 +218,12 @@ def audit(
             AND (%(since)s::timestamptz IS NULL OR changed_at >= %(since)s)
         ORDER BY revision DESC, field_name LIMIT %(limit)s
     """
-    return (yield from fetch(query, FieldChange, user=user, field=field, since=since, limit=limit))
+    given = {
+        "user": None if user is None else user_id_of(user),
+        "field": None if field is None else clean_text(string(field, "field")),
+        "since": aware("since", since),
+    }
+    return (yield from fetch(query, FieldChange, limit=limit, **given))
 
 
 @write

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
+from a2rchi_pg._arguments import shown, string
+from a2rchi_pg._content import clean_text, user_id_of
 from a2rchi_pg._op import Steps, fetch_value, read
 from a2rchi_pg.errors import InvalidInput, PermissionDenied
 
@@ -31,8 +33,17 @@ def actor_id(actor: Actor) -> str | None:
         return None
     given: object = actor
     if not isinstance(given, str) or not given:
-        raise InvalidInput(f"who does this must be a user's id or SYSTEM, got {given!r}")
-    return given
+        raise InvalidInput(f"who does this must be a user's id or SYSTEM, got {shown(given)}")
+    return user_id_of(given)
+
+
+def clean_note(note: object) -> str | None:
+    """Why something was done, as it is stored.
+
+    Raises:
+        InvalidInput: If it is neither text nor None.
+    """
+    return None if note is None else clean_text(string(note, "note"))
 
 
 def check_admin(actor: Actor) -> Steps[None]:
@@ -45,7 +56,7 @@ def check_admin(actor: Actor) -> Steps[None]:
     if user_id is None:
         return
     query = "SELECT role FROM users WHERE id = %(user_id)s FOR SHARE"
-    if (yield from fetch_value(query, user_id=user_id)) != "admin":
+    if (yield from fetch_value(query, user_id=user_id_of(user_id))) != "admin":
         raise PermissionDenied(f"only an admin may do this, and user {user_id!r} is none")
 
 
@@ -53,4 +64,4 @@ def check_admin(actor: Actor) -> Steps[None]:
 def is_admin(user_id: str) -> Steps[bool]:
     """Whether a user is an admin; False for one that isn't there."""
     query = "SELECT role = 'admin' FROM users WHERE id = %(user_id)s"
-    return bool((yield from fetch_value(query, user_id=user_id)))
+    return bool((yield from fetch_value(query, user_id=user_id_of(user_id))))

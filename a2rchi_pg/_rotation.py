@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from a2rchi_pg._api_keys import StoredKey, last_four, opened
+from a2rchi_pg._arguments import whole
 from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, read, write
-from a2rchi_pg.errors import DecryptionError, InvalidInput
+from a2rchi_pg.errors import DecryptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,8 +64,7 @@ def rotate(
     progress: Callable[[Rotation], None] | None = None,
 ) -> Flow[Rotation]:
     """Encrypt anew whatever is not on the ring's first key in the format it writes."""
-    if batch_size < 1:
-        raise InvalidInput(f"batch_size must be at least 1, got {batch_size!r}")
+    whole(batch_size, "batch_size", 1)
     total: int = yield _outdated(ring.current)
     state, after = Rotation(total=total, rotated=0, failed=()), ("", "")
     while True:

@@ -15,22 +15,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from a2rchi_pg._content import clean_text
+from a2rchi_pg._arguments import shown
+from a2rchi_pg._content import user_id_of
 from a2rchi_pg._filters import EVERYTHING, Clause, Condition
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_USER_ID = 200
 MAX_BIGINT = 2**63 - 1
 
 # What was chosen for {document}, or NULL. Columns are renamed, so that document_id means the row
-# that is asked about. A conversation known to be another user's counts as none.
+# that is asked about. Where a user is named, another user's conversation or a client's counts as
+# none; one that is nobody's counts.
 OURS = """EXISTS (
             SELECT FROM conversation_metadata AS whole
             WHERE whole.conversation_id = %(conversation_id)s::bigint
-                AND coalesce(whole.user_id = %(user_id)s::text, true))"""
+                AND coalesce(whole.user_id = %(user_id)s::text,
+                    %(user_id)s::text IS NULL OR whole.client_id IS NULL))"""
 _HERE = f"conversation = %(conversation_id)s::bigint AND {OURS}"
 CONVERSATION_CHOICE = f"""(
     SELECT chosen
@@ -124,25 +126,16 @@ def scope_params(user_id: str | None, conversation_id: int | None) -> dict[str, 
         InvalidInput: If an argument isn't what its name says.
     """
     return {
-        "user_id": None if user_id is None else check_user(user_id),
+        "user_id": None if user_id is None else user_id_of(user_id),
         "conversation_id": None if conversation_id is None else check_conversation(conversation_id),
     }
-
-
-def check_user(user_id: object) -> str:
-    """A user's id, which must be a string of 1 to 200 characters."""
-    if not isinstance(user_id, str) or not 0 < len(user_id) <= MAX_USER_ID:
-        raise InvalidInput(f"user_id must be 1 to {MAX_USER_ID} characters, got {user_id!r}")
-    if clean_text(user_id) != user_id:
-        raise InvalidInput("user_id may not hold NUL or lone surrogates")
-    return user_id
 
 
 def check_conversation(conversation_id: object) -> int:
     """A conversation's id, which must be a whole number."""
     is_whole = isinstance(conversation_id, int) and not isinstance(conversation_id, bool)
     if not is_whole or not -MAX_BIGINT <= conversation_id <= MAX_BIGINT:  # type: ignore[operator]
-        raise InvalidInput(f"conversation_id must be a whole number, got {conversation_id!r}")
+        raise InvalidInput(f"conversation_id must be a whole number, got {shown(conversation_id)}")
     return conversation_id  # type: ignore[return-value]  # just checked
 
 

@@ -10,6 +10,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from a2rchi_pg._arguments import mapping
 from a2rchi_pg._content import jsonable
 from a2rchi_pg.errors import ConfigError
 
@@ -236,6 +237,7 @@ def patched(
     Raises:
         ConfigError: If the outcome is not valid; names every field that is wrong.
     """
+    patch = mapping(patch, "patch")
     strangers = [key for key in patch if key not in (only or model.model_fields)]
     problems = dict.fromkeys(map(str, strangers), "there is no such setting")
     cleared = {key for key, value in patch.items() if value is CLEAR}

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from a2rchi_pg._arguments import whole
+from a2rchi_pg._arguments import shown, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._inputs import aware, optional_text
 from a2rchi_pg._limits import MAX_PAGE
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
-from a2rchi_pg._owner import asking, required
+from a2rchi_pg._owner import Owner, asking, required
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from a2rchi_pg._owner import Owner
 
 Cursor: TypeAlias = "tuple[datetime, int]"
 
@@ -213,8 +211,10 @@ def _search_all(
 def _position(after: Cursor | None) -> tuple[datetime | None, int | None]:
     if after is None:
         return None, None
+    if not isinstance(after, tuple | list) or len(after) != 2:  # noqa: PLR2004 - a pair
+        raise InvalidInput(f"after must be the cursor of a conversation, got {shown(after)}")
     ts, id_ = after
-    return aware("after", ts), id_
+    return aware("after", ts), whole(id_, "after", -(2**63), 2**63 - 1)
 
 
 @write
@@ -249,6 +249,7 @@ def delete_conversation(conversation_id: int, owner: Owner | None) -> Steps[bool
 @write
 def transfer(conversation_id: int, to: Owner, owner: Owner | None) -> Steps[None]:
     """Give one conversation to another owner, made where it isn't known yet."""
+    _check_owner(to)
     done = yield from fetch_value(
         """
         WITH person AS (
@@ -271,7 +272,13 @@ def transfer_all(to: Owner, owner: Owner | None) -> Op[int]:
     """Give all of an owner's conversations to another; how many those were."""
     if owner is None:
         raise InvalidInput("say whose conversations: ConversationRepository(…, owner=…)")
+    _check_owner(to)
     return _transfer_all(to, owner)
+
+
+def _check_owner(to: object) -> None:
+    if not isinstance(to, Owner):
+        raise InvalidInput(f"to must be an Owner, got {shown(to)}")
 
 
 @write

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg import _revisions
+from a2rchi_pg._arguments import string
 from a2rchi_pg._config_file import read_static_config
 from a2rchi_pg._config_reading import ConfigReader
 from a2rchi_pg._layers import ConfigT
@@ -229,6 +230,8 @@ class ConfigRepository(ConfigReader[ConfigT]):
 
 
 def _scheduled(source: str, schedule: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    string(source, "source")
+
     def patch(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"source_schedules": {**settings.get("source_schedules", {}), source: schedule}}
 

@@ -71,30 +71,42 @@ class SelectionRepository:
         return await self._runner.arun(_choices.set_user(of_user(user_id) | columns(choices)))
 
     def set_conversation(
-        self, conversation_id: int, choices: Choices, *, user_id: str | None = None
+        self,
+        conversation_id: int,
+        choices: Choices,
+        *,
+        user_id: str | None = None,
+        client_id: str | None = None,
     ) -> int:
         """Enable or disable documents in a conversation.
 
         Args:
             conversation_id: The conversation.
             choices: By document, whether searches in that conversation see it.
-            user_id: Whose conversation it is; None where the caller has seen to that.
+            user_id: Whose conversation it is.
+            client_id: The browser it was begun in, which owns it as long as no user does. With
+                neither, the caller has seen to whose it is.
 
         Returns:
             How many documents were named.
 
         Raises:
             NotFound: If one is unknown or deleted (names up to ten), or there is no such
-                conversation, or it is another user's. Nothing was stored.
+                conversation, or it is another's. Nothing was stored.
         """
-        chosen = of_conversation(conversation_id, user_id) | columns(choices)
+        chosen = of_conversation(conversation_id, user_id, client_id) | columns(choices)
         return self._runner.run(_choices.set_conversation(chosen))
 
     async def aset_conversation(
-        self, conversation_id: int, choices: Choices, *, user_id: str | None = None
+        self,
+        conversation_id: int,
+        choices: Choices,
+        *,
+        user_id: str | None = None,
+        client_id: str | None = None,
     ) -> int:
         """The asynchronous twin of :meth:`set_conversation`."""
-        chosen = of_conversation(conversation_id, user_id) | columns(choices)
+        chosen = of_conversation(conversation_id, user_id, client_id) | columns(choices)
         return await self._runner.arun(_choices.set_conversation(chosen))
 
     def clear_user(self, user_id: str, documents: Documents = None) -> int:
@@ -106,7 +118,12 @@ class SelectionRepository:
         return await self._runner.arun(_choices.clear_user(of_user(user_id) | named(documents)))
 
     def clear_conversation(
-        self, conversation_id: int, documents: Documents = None, *, user_id: str | None = None
+        self,
+        conversation_id: int,
+        documents: Documents = None,
+        *,
+        user_id: str | None = None,
+        client_id: str | None = None,
     ) -> int:
         """Forget what was chosen in a conversation for these documents, or at all.
 
@@ -114,16 +131,21 @@ class SelectionRepository:
             How many choices that were.
 
         Raises:
-            NotFound: If there is no such conversation, or it is another user's.
+            NotFound: If there is no such conversation, or it is another's.
         """
-        chosen = of_conversation(conversation_id, user_id) | named(documents)
+        chosen = of_conversation(conversation_id, user_id, client_id) | named(documents)
         return self._runner.run(_choices.clear_conversation(chosen))
 
     async def aclear_conversation(
-        self, conversation_id: int, documents: Documents = None, *, user_id: str | None = None
+        self,
+        conversation_id: int,
+        documents: Documents = None,
+        *,
+        user_id: str | None = None,
+        client_id: str | None = None,
     ) -> int:
         """The asynchronous twin of :meth:`clear_conversation`."""
-        chosen = of_conversation(conversation_id, user_id) | named(documents)
+        chosen = of_conversation(conversation_id, user_id, client_id) | named(documents)
         return await self._runner.arun(_choices.clear_conversation(chosen))
 
     def effective(
@@ -139,7 +161,8 @@ class SelectionRepository:
 
         Args:
             user_id: Whose choices count; None means nobody's.
-            conversation_id: Which conversation's choices count. Another user's counts as none.
+            conversation_id: Which conversation's choices count. Where a user is named, another
+                user's or a client's counts as none.
             enabled: Only what is seen, or only what isn't.
             limit: How many at most.
             after: The page before's ``next``.

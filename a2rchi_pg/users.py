@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from a2rchi_pg import _api_keys, _people
-from a2rchi_pg._content import clean_text
+from a2rchi_pg._arguments import mapping, one_of, shown
+from a2rchi_pg._content import user_id_of
 from a2rchi_pg._limits import page_size
-from a2rchi_pg._people import Profile, Rebound, Role, User, new_anonymous_id, user_id_of
+from a2rchi_pg._people import (
+    AuthProvider,
+    Profile,
+    Rebound,
+    Role,
+    User,
+    clean_field,
+    new_anonymous_id,
+)
 from a2rchi_pg._rights import is_admin
 from a2rchi_pg._settings import DynamicConfig
 from a2rchi_pg._user_keys import UserKeys
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._api_keys import StoredKey
     from a2rchi_pg._flow import Flow
     from a2rchi_pg._op import Op, Runner
-    from a2rchi_pg._people import AuthProvider, RoleChange
+    from a2rchi_pg._people import RoleChange
     from a2rchi_pg._rights import Actor
     from a2rchi_pg.keyring import KeyRing
 
@@ -47,11 +56,11 @@ class UserRepository(UserKeys):
 
     def get(self, user_id: str) -> User | None:
         """The user of that id, or None."""
-        return self._runner.run(_people.get_user(user_id_of(user_id)))
+        return self._runner.run(_people.get_user(user_id))
 
     async def aget(self, user_id: str) -> User | None:
         """The asynchronous twin of :meth:`get`."""
-        return await self._runner.arun(_people.get_user(user_id_of(user_id)))
+        return await self._runner.arun(_people.get_user(user_id))
 
     def get_or_create(
         self,
@@ -279,29 +288,31 @@ def _get_or_create(user_id: str | None, profile: Profile) -> Op[User]:
 def _list(
     auth_provider: AuthProvider | None, role: Role | None, limit: int, after: User | None
 ) -> Op[list[User]]:
+    if after is not None and not isinstance(after, User):
+        raise InvalidInput(f"after must be the last user of a page, got {shown(after)}")
+    if auth_provider is not None:
+        one_of(auth_provider, "auth_provider", get_args(AuthProvider))
+    if role is not None:
+        _role(role)
     position = None if after is None else (after.created_at, after.id)
     return _people.list_users(auth_provider, role, page_size(limit), position)
 
 
 def _update_profile(user_id: str, patch: Mapping[str, str | None]) -> Op[User]:
-    strangers = sorted(set(patch) - {"display_name", "email"})
+    given = mapping(patch, "patch")
+    strangers = [shown(key) for key in given if key not in {"display_name", "email"}]
     if strangers:
-        raise InvalidInput(
-            f"a profile has display_name and email, not {', '.join(map(repr, strangers))}"
-        )
-    changes = {key: None if value is None else clean_text(value) for key, value in patch.items()}
+        raise InvalidInput(f"a profile has display_name and email, not {', '.join(strangers)}")
+    changes = {key: clean_field(key, value) for key, value in given.items()}
     return _people.update_profile(user_id, changes)
 
 
 def _role(role: object) -> str:
-    if role not in get_args(Role):
-        raise InvalidInput(f"role must be one of {', '.join(get_args(Role))}; got {role!r}")
-    return str(role)
+    return one_of(role, "role", get_args(Role))
 
 
 def _linked(
     auth_provider: Literal["basic", "sso"], display_name: str | None, email: str | None
 ) -> Profile:
-    if auth_provider not in {"basic", "sso"}:
-        raise InvalidInput(f"auth_provider must be basic or sso, got {auth_provider!r}")
+    one_of(auth_provider, "auth_provider", ("basic", "sso"))
     return Profile(auth_provider=auth_provider, display_name=display_name, email=email)

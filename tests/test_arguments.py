@@ -89,7 +89,7 @@ BAD: dict[str, tuple[tuple[str, ...], list[Any]]] = {
     "bm25_weight": (HYBRID, [np.inf, 10**400, *NO_NUMBER]),
     "fusion": ((*HYBRID, "explain"), [None, "magic", 5, ["rrf"]]),
     "filter": (FILTERED, [["a"], "text", 5, {3: "x"}]),
-    "user_id": (SEARCHING, ["", 5, b"bytes", ["ada"], "a\0", "a" * 201]),
+    "user_id": (SEARCHING, ["", 5, b"bytes", ["ada"], "a\0", "a" * 2001]),
     "conversation_id": (SEARCHING, ["7", True, 1.5, [7], 2**63]),
     "include_deleted": (SEARCHING, [None, 1, "no"]),
     "query": (ASKING, NO_STRING),

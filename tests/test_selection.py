@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2rchi_pg import Collections, CollectionSpec
+from a2rchi_pg import Collections, CollectionSpec, ConversationRepository, Owner
 from a2rchi_pg._scope import hidden, visible
 from a2rchi_pg.errors import InvalidInput, NotFound
 from tests.database_support import commands, rows
@@ -147,7 +147,7 @@ def test_a7_a_conversation_is_its_owners(chosen: SelectionRepository):
         lambda: chosen.set_conversation(0, {"a": True}, user_id="bob"),
         lambda: chosen.clear_conversation(0, user_id="bob"),
     ):
-        with pytest.raises(NotFound, match="no conversation 0, or it is another user's"):
+        with pytest.raises(NotFound, match="no conversation 0, or it is not yours"):
             attempt()
     assert stored(chosen) == before
     assert (seen(chosen, "bob", 0), seen(chosen, "ann", 0)) == ("abcde", "bcde")
@@ -155,6 +155,30 @@ def test_a7_a_conversation_is_its_owners(chosen: SelectionRepository):
     with pytest.raises(NotFound, match="no conversation 8"):
         chosen.set_conversation(8, {"b": False})
     assert chosen.clear_conversation(0, user_id="ann") == 2
+
+
+def test_a_clients_conversation_is_that_clients(chosen: SelectionRepository, database: Database):
+    """Also for somebody who has logged in elsewhere; the host itself chooses for anybody."""
+    begun = ConversationRepository(database, owner=Owner(client_id="a browser")).create()
+    number = begun.conversation_id
+    assert chosen.set_conversation(number, {"a": False}, client_id="a browser") == 1
+    before = stored(chosen)
+    for stranger in ({"user_id": "bob"}, {"client_id": "another"}):
+        with pytest.raises(NotFound, match="or it is not yours"):
+            chosen.set_conversation(number, {"a": True}, **stranger)
+        with pytest.raises(NotFound, match="or it is not yours"):
+            chosen.clear_conversation(number, **stranger)
+    assert stored(chosen) == before
+    assert (seen(chosen, None, number), seen(chosen, "bob", number)) == ("bcde", "abcde")
+    both = {"user_id": "bob", "client_id": "a browser"}
+    assert chosen.set_conversation(number, {"b": False}, **both) == 1
+    assert chosen.clear_conversation(number) == 2
+
+
+def test_ids_of_users_are_as_long_as_users_may_have_them(chosen: SelectionRepository):
+    longest = "é" * 1000
+    assert chosen.set_user(longest, {"a": False}) == 1
+    assert seen(chosen, longest) == "bcde"
 
 
 def test_what_is_purged_leaves_no_choice_behind(
@@ -190,8 +214,8 @@ def test_choosing_the_same_again_writes_nothing(chosen: SelectionRepository):
 @pytest.mark.servers("embedded")
 def test_g18_what_is_no_choice_is_refused(chosen: SelectionRepository):
     wrong: list[tuple[Any, str]] = [
-        (lambda: chosen.set_user("", {}), "user_id must be 1 to 200"),
-        (lambda: chosen.set_user("a\0", {}), "user_id may not hold NUL"),
+        (lambda: chosen.set_user("", {}), "user_id must be a string of 1 to 2,000 bytes"),
+        (lambda: chosen.set_user("a\0", {}), "without NUL"),
         (lambda: chosen.set_user("ann", {"a": "yes"}), "choices are True or False, got 'yes'"),  # type: ignore[dict-item]
         (lambda: chosen.set_user("ann", {1.5: True}), "named by id or resource_hash"),  # type: ignore[dict-item]
         (lambda: chosen.set_user("ann", ["a"]), "choices map documents"),  # type: ignore[arg-type]

@@ -67,8 +67,8 @@ def read_static_config(source: str | PathLike[str] | Mapping[str, Any]) -> Stati
 
 
 _ADVICE = (
-    "holds a secret, and secrets are never stored: put a reference in its place, as in ${NAME} or "
-    "file:/run/secrets/name"
+    'holds a secret, and secrets are never stored: put a reference in its place, as in "${NAME}" '
+    'or "file:/run/secrets/name", in quotes'
 )
 
 

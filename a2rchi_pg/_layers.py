@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from a2rchi_pg._arguments import shown
 from a2rchi_pg._op import Statement, Steps, read
-from a2rchi_pg._settings import DynamicConfig, StaticConfig, known, validated
+from a2rchi_pg._settings import DynamicConfig, StaticConfig, known, unknown, validated
 from a2rchi_pg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def explain(
         ConfigError: If there is no such setting.
     """
     if not isinstance(key, str) or key not in model.model_fields:
-        raise ConfigError({shown(key): "there is no such setting"})
+        raise ConfigError({shown(key): unknown(key, model.model_fields)})
     default = model.model_fields[key].get_default(call_default_factory=True, validated_data={})
     sources: list[tuple[Layer, Mapping[str, Any]]] = [
         ("preference", preferences if key in model.personal else {}),

@@ -7,6 +7,7 @@ import binascii
 import os
 import re
 from functools import cached_property
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,6 +44,9 @@ class LocalKey:
 
     def __repr__(self) -> str:
         return f"<LocalKey {self.id}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an encryption key is not pickled, as that would show it: make it anew")
 
     @cached_property
     def _material(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
@@ -238,12 +239,14 @@ def patched(
         ConfigError: If the outcome is not valid; names every field that is wrong.
     """
     patch = mapping(patch, "patch")
-    strangers = [key for key in patch if key not in (only or model.model_fields)]
-    problems = dict.fromkeys(map(str, strangers), "there is no such setting")
+    fields = only or model.model_fields
     cleared = {key for key, value in patch.items() if value is CLEAR}
+    strangers = [k for k in patch if k not in fields and not (k in cleared and k in settings)]
+    problems = {str(key): unknown(key, fields) for key in strangers}
     given = {k: v for k, v in patch.items() if k not in cleared and k not in strangers}
-    kept = {k: v for k, v in known(model, settings).items() if k not in patch}
-    base = validated(model, {**known(model, below), **kept}, strict=False)
+    # What only another version of the model knows is kept for it.
+    kept = {k: v for k, v in settings.items() if k not in patch}
+    base = validated(model, {**known(model, below), **known(model, kept)}, strict=False)
     try:
         after = validated(model, {**dict(base), **given})
     except ConfigError as error:
@@ -252,6 +255,12 @@ def patched(
         raise ConfigError(problems)
     dumped = after.model_dump(mode="json", include=set(given))
     return {**kept, **{key: jsonable(value, key) for key, value in dumped.items()}}
+
+
+def unknown(key: object, fields: Iterable[str]) -> str:
+    """What is said of a setting that isn't there."""
+    near = get_close_matches(str(key), list(fields), 1)
+    return "there is no such setting" + (f", did you mean {near[0]}?" if near else "")
 
 
 def known(model: type[BaseModel], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from a2rchi_pg._api_keys import check_provider, opened, use
 from a2rchi_pg._flow import Flow, arun, run
+from a2rchi_pg.keyring import setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,13 +44,18 @@ class KeyResolver:
     ) -> None:
         self._runner = runner
         self._keyring = keyring
-        self._deployment = None if deployment is None else dict(deployment)
+        self._deployment = (
+            None
+            if deployment is None
+            else {check_provider(name): key for name, key in deployment.items()}
+        )
 
     def resolve(self, user_id: str | None, provider: str) -> ResolvedKey | None:
         """The key to use, or None where there is none; ``user_id`` is None for nobody.
 
         Raises:
             DecryptionError: If the user's key can't be decrypted.
+            InvalidInput: If the deployment's stands in a file that can't be read.
         """
         return run(self._resolve(user_id, provider), None, self._runner)
 
@@ -72,5 +77,4 @@ class KeyResolver:
         if self._deployment is not None:
             return self._deployment.get(provider)
         name = provider.upper().replace("-", "_").replace(".", "_") + "_API_KEY"
-        file = os.environ.get(f"{name}_FILE")
-        return Path(file).read_text().strip() if file else os.environ.get(name)
+        return setting(os.environ, name).strip()

@@ -69,8 +69,10 @@ class ExternalKey:
     Args:
         id: Its name, 1 to 100 characters.
         wrap: Asks the service to encrypt 32 bytes.
-        unwrap: Asks it to decrypt them again. Called for every secret that is opened, on the
-            calling thread and with no connection held.
+        unwrap: Asks it to decrypt them again, and raises ``DecryptionError`` for what it didn't
+            encrypt: that key is then shown as one to be entered again. Whatever else it raises ends
+            the operation. Called for every secret that is opened, on the calling thread and with no
+            connection held.
     """
 
     id: str
@@ -130,8 +132,8 @@ class KeyRing:
             InvalidInput: If neither is set, both are, or a key is too weak.
         """
         environ = os.environ if environ is None else environ
-        keys = re.split(r"[,\s]*[,\n][,\s]*", _setting(environ, KEY_VARIABLE).strip(", \n\r\t"))
-        legacy = _setting(environ, LEGACY_VARIABLE).strip("\r\n")
+        keys = re.split(r"[,\s]*[,\n][,\s]*", setting(environ, KEY_VARIABLE).strip(", \n\r\t"))
+        legacy = setting(environ, LEGACY_VARIABLE).strip("\r\n")
         if keys == [""]:
             raise InvalidInput(
                 f"{KEY_VARIABLE} (or {KEY_VARIABLE}_FILE) is not set: make a key with "
@@ -223,13 +225,14 @@ def _split(data: bytes, size: int) -> tuple[bytes, bytes]:
     return data[size:end], data[end:]
 
 
-def _setting(environ: Mapping[str, str], name: str) -> str:
+def setting(environ: Mapping[str, str], name: str) -> str:
+    """A variable's value, or what stands in the file that ``…_FILE`` names."""
     value, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
     if value and file:
         raise InvalidInput(f"set {name} or {name}_FILE, not both")
     if not file:
         return value
     try:
-        return Path(file).read_text()
+        return Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the file {name}_FILE names can't be read: {file}") from error

@@ -176,6 +176,12 @@ def test_the_deployments_keys_come_from_the_environment(
     resolver = KeyResolver(fresh, ring)
     found = [resolver.resolve(None, provider) for provider in ("openai", "my-llm", "gemini")]
     assert [each and each.key for each in found] == ["sk-from-env", "sk-from-a-file", None]
+    given = KeyResolver(fresh, ring, deployment={"OpenAI": "sk-given"}).resolve(None, "openai")
+    assert given is not None
+    assert given.key == "sk-given"
+    monkeypatch.setenv("GEMINI_API_KEY_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(InvalidInput, match="GEMINI_API_KEY_FILE"):
+        resolver.resolve(None, "gemini")
 
 
 @pytest.mark.servers("full")

@@ -28,6 +28,8 @@ from tests.database_support import admin, rows
 from tests.plugins.stores import CountingRunner, Twin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.plugins.stores import NewStore
 
 pytestmark = pytest.mark.timeout(60)
@@ -306,6 +308,32 @@ def test_of_writers_of_one_revision_exactly_one_wins(config: Config, fresh: Data
     assert stored == winners
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda config: config.update_dynamic_config(None, updated_by=SYSTEM),
+        lambda config: config.update_dynamic_config("x", updated_by=SYSTEM),
+        lambda config: config.update_dynamic_config({}, updated_by=SYSTEM, note=5),
+        lambda config: config.update_dynamic_config({}, updated_by=SYSTEM, expected_revision="1"),
+        lambda config: config.update_source_schedule([], "daily", updated_by=SYSTEM),
+        lambda config: config.rollback("1", updated_by=SYSTEM),
+        lambda config: config.rollback(-1, updated_by=SYSTEM),
+        lambda config: config.diff(0, 2**40),
+        lambda config: config.history(before="1"),
+        lambda config: config.audit(since=datetime(2024, 1, 1)),  # noqa: DTZ001
+        lambda config: config.audit(since="yesterday"),
+        lambda config: config.audit(user="\ud800"),
+        lambda config: config.audit(field=7),
+        lambda config: config.effective("a\0"),
+        lambda config: config.explain("temperature", 7),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_first(config: Config, call: Callable[..., object]):
+    with pytest.raises(InvalidInput):
+        call(config)
+    assert config.history() == []
+
+
 def test_history_is_looked_through_by_user_field_and_time(config: Config, admin_id: str):
     config.update_dynamic_config({"verbosity": 1, "top_k": 1}, updated_by=SYSTEM)
     config.update_dynamic_config({"verbosity": 2}, updated_by=admin_id)
@@ -332,6 +360,22 @@ def test_a_host_adds_settings_of_its_own(fresh: Database, config: Config):
     assert config.get_dynamic_config().verbosity == 1
     with pytest.raises(ConfigError, match="no such setting"):
         config.update_dynamic_config({"greeting": "hi"}, updated_by=SYSTEM)
+
+
+def test_settings_of_another_version_are_kept_for_it(fresh: Database, config: Config):
+    class Later(DynamicConfig):
+        voice: str = "calm"
+
+    later = ConfigRepository(fresh, model=Later)
+    later.update_dynamic_config({"voice": "loud"}, updated_by=SYSTEM)
+    with pytest.raises(ConfigError, match="voice: there is no such setting"):
+        config.update_dynamic_config({"voice": "low"}, updated_by=SYSTEM)
+    config.update_dynamic_config({"verbosity": 1}, updated_by=SYSTEM)
+    assert later.get_dynamic_config(force_reload=True).voice == "loud"
+    config.update_dynamic_config({"voice": CLEAR}, updated_by=SYSTEM)
+    assert later.get_dynamic_config(force_reload=True).voice == "calm"
+    with pytest.raises(ConfigError, match="did you mean temperature"):
+        config.update_dynamic_config({"temprature": 1}, updated_by=SYSTEM)
 
 
 def test_c9_what_is_read_is_kept_for_a_moment_and_sent_once(fresh: Database, config: Config):

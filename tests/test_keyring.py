@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import os
+import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -134,8 +136,10 @@ def test_u10_one_variable_names_the_keys_newest_first():
 
 def test_a_file_holds_keys_as_well(tmp_path: Path):
     file = tmp_path / "byok"
-    file.write_text(f"{generate_key()}\n{(old := generate_key())}\n")
-    assert KeyRing.from_env({"BYOK_ENCRYPTION_KEY_FILE": str(file)}).ids[1] == LocalKey(old).id
+    old = generate_key()
+    for begins in (b"", codecs.BOM_UTF8):
+        file.write_bytes(begins + f"{old}\r\n{generate_key()}\r\n".encode())
+        assert KeyRing.from_env({"BYOK_ENCRYPTION_KEY_FILE": str(file)}).ids[0] == LocalKey(old).id
     for environ in (
         {},
         {"BYOK_ENCRYPTION_KEY": " "},
@@ -185,6 +189,9 @@ def test_nothing_shows_a_key():
     assert key.id in shown
     for hidden in (text, SECRET, "old passphrase", repr(sealed.ciphertext)):
         assert hidden not in shown
+    for kept in (key, ring):
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(kept)
 
 
 @given(text=st.binary(max_size=2000), passphrase=st.text(st.characters(codec="utf-8"), min_size=1))

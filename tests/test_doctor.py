@@ -149,6 +149,7 @@ def test_an_extension_that_could_be_used(dsn: str):
     assert serious(examined(dsn)) == {}
 
 
+@pytest.mark.owner  # whom else the list of libraries is hidden from
 @pytest.mark.servers("plain")
 def test_an_extension_that_is_not_preloaded(dsn: str):
     """As where a database was restored on a server that was set up anew."""

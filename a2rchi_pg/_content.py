@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 EXPONENT_FROM = 1e16  # what Python writes with an exponent, and jsonb as a whole number
+MAX_BITS = 13_000  # of a whole number, which Python writes with 4,300 digits at most
 MAX_ID_BYTES = 2000  # the primary key's index takes no longer ones
 
 # A tsvector holds 1 MB, and URLs or hyphenated words fill it with three times their length.
@@ -116,15 +117,26 @@ def plain_metadata(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         InvalidInput: If a key isn't a string or a value has no JSON form; names it.
     """
+    return plain_json(mapping(metadata, name), name)  # type: ignore[no-any-return]  # a dict stays one
+
+
+def plain_json(value: object, name: str) -> Any:
+    """Anything that JSON can hold, as what it has.
+
+    Raises:
+        InvalidInput: If something in it has no JSON form; names it.
+    """
     try:
-        return jsonable(mapping(metadata, name), name)  # type: ignore[no-any-return]  # a dict stays one
+        return jsonable(value, name)
     except RecursionError:
         raise InvalidInput(f"{name} is nested too deeply, or holds itself") from None
 
 
 def jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
     match value:
-        case None | bool() | int():
+        case None | bool():
+            return value
+        case int() if value.bit_length() < MAX_BITS:
             return value
         case str():
             return clean_text(value)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from a2rchi_pg._content import clean_id, clean_text, jsonable, metadata_json
+from a2rchi_pg._content import clean_id, clean_text, metadata_json, plain_json
 from a2rchi_pg._dates import read_moment
 from a2rchi_pg.errors import InvalidInput
 
@@ -103,7 +103,7 @@ class DocumentSpec:
         clean |= {name: _read(name, getattr(self, name)) for name in _READERS}
         clean["display_name"] = clean["display_name"] or clean["resource_hash"]
         clean["source_type"] = _source_type(self.source_type)
-        clean["metadata"] = _source_words(self.source_type) | jsonable(
+        clean["metadata"] = _source_words(self.source_type) | plain_json(
             dict(self.metadata), "metadata"
         )
         for name, value in clean.items():

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from a2rchi_pg._arguments import shown
-from a2rchi_pg._content import clean_text, jsonable
+from a2rchi_pg._content import clean_text, plain_json
 from a2rchi_pg.errors import FilterError
 
 MAX_DEPTH = 50
@@ -186,7 +186,7 @@ class Field:
             return _moment(value.isoformat())
         if isinstance(value, np.datetime64):
             return _moment(str(value.astype("datetime64[us]")))
-        plain = jsonable(value, self.key)
+        plain = plain_json(value, self.key)
         return _moment(plain) if self._is_time and isinstance(plain, str) else plain
 
     @cached_property

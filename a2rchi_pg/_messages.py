@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from a2rchi_pg._arguments import one_of, whole
-from a2rchi_pg._content import clean_text, jsonable
+from a2rchi_pg._content import clean_text, plain_metadata
 from a2rchi_pg._inputs import aware, named, optional_text
 from a2rchi_pg._limits import MAX_PAGE
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
@@ -72,7 +72,7 @@ class NewMessage:
             "context": clean_text(self.context),
             "service": named("service", self.service),
             "ts": aware("ts", self.ts),
-            "payload": None if self.payload is None else jsonable(dict(self.payload), "payload"),
+            "payload": None if self.payload is None else plain_metadata(self.payload, "payload"),
         }
         for name, value in clean.items():
             object.__setattr__(self, name, value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from psycopg.types.json import Jsonb
 
 from a2rchi_pg._arguments import whole
-from a2rchi_pg._content import jsonable
+from a2rchi_pg._content import plain_json
 from a2rchi_pg._inputs import aware, named, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, read, write
 from a2rchi_pg._owner import asking, required
@@ -78,7 +78,7 @@ class ToolCall:
         clean = {
             "step_number": whole(self.step_number, "step_number"),
             "tool_name": named("tool_name", self.tool_name),
-            "tool_args": jsonable(self.tool_args, "tool_args"),
+            "tool_args": plain_json(self.tool_args, "tool_args"),
             "tool_result": optional_text(self.tool_result),
             "ts": aware("ts", self.ts),
         }
@@ -132,7 +132,7 @@ def start_trace(
 
 def note_events(trace_id: UUID, events: Sequence[Any], owner: Owner | None) -> Op[None]:
     """Append to a run's events."""
-    return _note(trace_id, jsonable(list(events), "events"), owner)
+    return _note(trace_id, plain_json(list(events), "events"), owner)
 
 
 @write

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from a2rchi_pg import Database
 
 pytestmark = pytest.mark.timeout(60)
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -320,11 +322,29 @@ def test_s12_the_model_is_the_answers_own(mine: ConversationRepository):
         ({"model_used": " "}, "model_used"),
         ({"service": ""}, "service"),
         ({"payload": {"x": object()}}, r"payload\.x"),
+        ({"payload": []}, "payload must be a mapping"),
+        ({"payload": {"x": ITSELF}}, "payload is nested too deeply, or holds itself"),
+        ({"payload": {"x": 10**5000}}, r"payload\.x"),
+        ({"ts": "now"}, "ts must be a datetime with a time zone"),
     ],
 )
 def test_a_message_that_cant_be_stored_is_refused(bad: dict[str, Any], named: str):
     with pytest.raises(InvalidInput, match=named):
         NewMessage(**{"role": "assistant", "content": "x"} | bad)
+    with pytest.raises(InvalidInput, match="tool_args"):
+        ToolCall(step_number=0, tool_name="x", tool_args=ITSELF)
+
+
+def test_arguments_of_another_kind_are_refused_first(mine: ConversationRepository):
+    for attempt in (
+        lambda: mine.page(after="x"),  # type: ignore[arg-type]
+        lambda: mine.search("x", after=(datetime(2024, 1, 1), 1)),  # noqa: DTZ001
+        lambda: mine.usage(since="yesterday"),  # type: ignore[arg-type]
+        lambda: mine.transfer(1, "ann"),  # type: ignore[arg-type]
+        lambda: mine.transfer_all("ann"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InvalidInput):
+            attempt()
 
 
 def test_a_batch_is_added_whole_or_not_at_all(mine: ConversationRepository):

@@ -103,9 +103,10 @@ def _check_size(given: Mapping[str, Any]) -> None:
             raise ConfigError(
                 {"config": f"holds more than {_MAX_VALUES:,} values, or {_MAX_DEPTH} in each other"}
             )
-        inside = value.values() if isinstance(value, Mapping) else value
-        if isinstance(value, Mapping | list | tuple):
-            waiting += [(each, depth + 1) for each in inside]
+        if isinstance(value, Mapping):
+            value = [*value.values()]
+        if isinstance(value, list | tuple):
+            waiting += [(each, depth + 1) for each in value]
 
 
 def _secrets(value: object, path: str, *, named: bool = False) -> Iterator[str]:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from a2rchi_pg import _flow, _watching
+from a2rchi_pg._arguments import number
 from a2rchi_pg._content import user_id_of
 from a2rchi_pg._layers import ConfigT, Explained, Layers, explain, read_layers, resolve
 from a2rchi_pg._rights import is_admin
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._settings import StaticConfig
 
 T = TypeVar("T")
+SHORTEST_INTERVAL = 0.01
 
 
 def _never() -> bool:
@@ -46,7 +48,7 @@ class ConfigReader(Generic[ConfigT]):
     ) -> None:
         self._runner = runner
         self._model: type[ConfigT] = model
-        self._cache_seconds = cache_seconds
+        self._cache_seconds = number(cache_seconds, "cache_seconds", 0)
         self._layers = Layers()
         self._read_at: float | None = None
 
@@ -123,14 +125,15 @@ class ConfigReader(Generic[ConfigT]):
             until: Asked once an interval: True ends the watching.
 
         Raises:
-            InvalidInput: If this works on a ``Transaction``, which can't see what others change.
+            InvalidInput: If this works on a ``Transaction``, which can't see what others change, or
+                ``interval`` is less than a hundredth of a second.
         """
         _watching.watch(
             lambda: self._do(self._current(force=True)),
             callback,
             known=None if self._read_at is None else self._layers,
             direct=self._direct(direct_dsn),
-            interval=interval,
+            interval=number(interval, "interval", SHORTEST_INTERVAL),
             until=until,
         )
 
@@ -154,7 +157,7 @@ class ConfigReader(Generic[ConfigT]):
             tell,
             known=None if self._read_at is None else self._layers,
             direct=self._direct(direct_dsn),
-            interval=interval,
+            interval=number(interval, "interval", SHORTEST_INTERVAL),
             until=until,
         )
 

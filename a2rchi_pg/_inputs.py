@@ -9,9 +9,11 @@ from a2rchi_pg._content import clean_text
 from a2rchi_pg.errors import InvalidInput
 
 
-def aware(name: str, value: datetime | None) -> datetime | None:
+def aware(name: str, value: object) -> datetime | None:
     """``value``, where it says which moment it means: a time without a zone doesn't."""
-    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidInput(f"{name} must be a datetime with a time zone, got {shown(value)}")
     return value
 

@@ -128,7 +128,7 @@ def explain(
     Raises:
         ConfigError: If there is no such setting.
     """
-    if not isinstance(key, str) or key not in model.model_fields:
+    if key not in list(model.model_fields):
         raise ConfigError({shown(key): unknown(key, model.model_fields)})
     default = model.model_fields[key].get_default(call_default_factory=True, validated_data={})
     sources: list[tuple[Layer, Mapping[str, Any]]] = [

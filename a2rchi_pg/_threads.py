@@ -208,7 +208,7 @@ def _search_all(
     )
 
 
-def _position(after: Cursor | None) -> tuple[datetime | None, int | None]:
+def _position(after: object) -> tuple[datetime | None, int | None]:
     if after is None:
         return None, None
     if not isinstance(after, tuple | list) or len(after) != 2:  # noqa: PLR2004 - a pair

@@ -308,7 +308,8 @@ def _update_profile(user_id: str, patch: Mapping[str, str | None]) -> Op[User]:
 
 
 def _role(role: object) -> str:
-    return one_of(role, "role", get_args(Role))
+    checked: str = one_of(role, "role", get_args(Role))
+    return checked
 
 
 def _linked(

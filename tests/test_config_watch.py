@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -171,6 +171,12 @@ def test_a_transaction_can_not_be_watched_from(fresh: Database):
         pytest.raises(InvalidInput, match="Database"),
     ):
         ConfigRepository(transaction).watch(lambda: None)
+
+
+@pytest.mark.parametrize("interval", [0, -1, float("nan"), "1", None])
+def test_watching_takes_an_interval(config: Config, interval: Any):
+    with pytest.raises(InvalidInput, match=r"interval must be a number of at least 0\.01"):
+        config.watch(lambda: None, interval=interval)
 
 
 def test_what_changed_between_reading_and_watching_is_told(config: Config, common_dsn: str):

@@ -214,6 +214,14 @@ class UserRepository(UserKeys):
         authenticated user's own stays. Where there is no anonymous user, this only brings the other
         one up to date, so it may be called again.
 
+        Args:
+            anonymous: From the host's own session, never from a request: whose it is can't be
+                checked here. A user whose ``auth_provider`` nobody ever told counts as anonymous.
+            authenticated: Who logged in; made where they aren't known yet.
+            auth_provider: How they did.
+            display_name: Replaces the one stored; None leaves it.
+            email: Replaces the one stored; None leaves it.
+
         Raises:
             PermissionDenied: If the first is not anonymous.
             InvalidInput: If they are the same, or there are keys to move and no key ring.

@@ -16,7 +16,7 @@ from tests.test_store_roles import new_role  # noqa: F401 - a fixture
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.owner, pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
 # Searches ask of each document they find whether it may be shown.
 REGISTER = (
     "GRANT SELECT ON schema_migrations, collections, collection_calibration, documents TO {role};"

@@ -36,9 +36,9 @@ ONE_LOOK = 500  # rows, half of pgvector's largest ef_search
 FEW_ROWS = 250  # up to which words are scored row by row, at 80 µs each
 SMALL_PAGES = 8  # times the rows wanted: the size of a table that may be read rather than searched
 
-# A prepared statement may be planned once for all. That is right for a search of a whole index, and
-# wrong for conditions, whose rows only a custom plan can estimate. Those have a LIMIT that a generic
-# plan can't know: it takes a tenth of the table for it, looks dear, and is never chosen.
+# A prepared statement may be planned once for all. That is right for a search of a whole index,
+# and wrong for conditions, whose rows only a custom plan can estimate. Those have a LIMIT that a
+# generic plan can't know: it takes a tenth of the table for it, looks dear, and is never chosen.
 LIMIT = own_sql("LIMIT {count}")
 LIMIT_OF_CUSTOM_PLAN = own_sql("LIMIT {count} + %(zero)s::int")
 
@@ -268,8 +268,8 @@ def _sampled(collection: Collection, where: Clause, rows: int) -> sql.Composed:
 
 _QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
 
-# The function plans for itself, each time: it has to be an index scan, and pg_textsearch heeds a LIMIT
-# only beside words that are a constant. So the statement around it may be planned once.
+# The function plans for itself, each time: it has to be an index scan, and pg_textsearch heeds a
+# LIMIT only beside words that are a constant. So the statement around it may be planned once.
 _BM25_OF_ALL = """
     SELECT id, document_id, content, metadata, embedding, score
     FROM bm25_ranked({partition_name}, %(bm25_index)s, %(query)s, {count}) AS ranked

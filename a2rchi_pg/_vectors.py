@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sized
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 from psycopg.adapt import Dumper, Loader
@@ -50,8 +50,20 @@ def as_vector(
     halves: bool = False,
 ) -> Vector:
     """``value`` as a ``(dim,) float32`` array that can be stored and compared; see `as_matrix`."""
+    if dimensions is None and not halves and _is_plain(value):
+        return value
     vector: Vector = as_matrix([value], dimensions, what=what, halves=halves)[0]
     return vector
+
+
+def _is_plain(value: object) -> TypeGuard[Vector]:
+    """Whether one look tells that this is a vector of ordinary length: many a query's is."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != 1:
+        return False
+    with np.errstate(over="ignore"):
+        square = value @ value
+    short = len(value) <= MAX_DIMENSIONS and value.flags.c_contiguous
+    return bool(short and LEAST_NORM**2 < square < GREATEST_NORM**2)
 
 
 def as_matrix(

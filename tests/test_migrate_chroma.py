@@ -71,7 +71,7 @@ def test_every_row_arrives_bit_for_bit_and_verify_finds_no_difference(migrate, d
         numbers = np.array(json.loads(embedding), dtype=np.float32)
         assert numbers.tobytes() == np.float32(expected[id_][2]).tobytes()
     code, out, _ = migrate("verify", "--run-id", "one")
-    assert (code, out) == (0, "2,500 rows compared, 0 differences\n")
+    assert (code, out) == (0, f"collection {NAME}: 2,500 rows compared, 0 differences\n")
 
 
 def test_running_twice_doubles_nothing_and_brings_what_is_new(migrate, dsn, tmp_path):
@@ -83,7 +83,7 @@ def test_running_twice_doubles_nothing_and_brings_what_is_new(migrate, dsn, tmp_
     assert contents(dsn) == first
     fill_chroma(persistent(tmp_path), 50, start=300)
     _, out, _ = migrate("run", "--run-id", "two", "--json", path=tmp_path)
-    assert json.loads(out)["outcomes"] == {"written": 50, "kept": 300}
+    assert json.loads(out)[0]["outcomes"] == {"written": 50, "kept": 300}
 
 
 def test_the_searches_find_what_chroma_found(migrate, dsn, chroma):
@@ -128,7 +128,7 @@ def test_verify_names_every_kind_of_damage(migrate, dsn):
         f"SELECT collection_id, 'zzz', content, embedding FROM {table} LIMIT 1",
     )
     code, out, _ = migrate("verify", "--run-id", "one", "--json")
-    found = json.loads(out)["examples"]
+    found = json.loads(out)[0]["examples"]
     assert code == 4
     assert found["missing"] == [ids[0]]
     assert found["different"] == ids[1:3]
@@ -191,13 +191,13 @@ def test_a_killed_run_goes_on_and_a_rollback_from_there_leaves_the_target_as_it_
         kills += process.wait() == -signal.SIGKILL
     assert kills
     assert migrate("run", "--run-id", "killed")[0] == 0
-    resumed = json.loads(migrate("report", "--run-id", "killed", "--json")[1])
+    resumed = json.loads(migrate("report", "--run-id", "killed", "--json")[1])[0]
     assert resumed["outcomes"] == {"written": 2500}
     assert migrate("verify", "--run-id", "killed")[0] == 0
     assert migrate("rollback", "--run-id", "killed", "--yes")[0] == 0
     assert contents(dsn) == before
     assert migrate("run", "--run-id", "whole")[0] == 0
-    whole = json.loads(migrate("report", "--run-id", "whole", "--json")[1])
+    whole = json.loads(migrate("report", "--run-id", "whole", "--json")[1])[0]
     assert whole["checksum"] == resumed["checksum"]
 
 
@@ -207,12 +207,15 @@ def test_a_rollback_takes_nothing_that_was_there_or_was_changed_since(migrate, d
     fill_chroma(persistent(tmp_path), 10, start=20)
     first = contents(dsn)
     migrate("run", "--run-id", "two", path=tmp_path)
-    assert migrate("rollback", "--run-id", "two", "--yes")[1] == "10 rows removed\n"
+    assert (
+        migrate("rollback", "--run-id", "two", "--yes")[1]
+        == f"collection {NAME}: 10 rows removed\n"
+    )
     assert contents(dsn) == first
     changed = f"{0:012x}-{3:06d}"
     admin(dsn, f"UPDATE {partition(dsn)} SET content = 'mine' WHERE id = %s", changed)
     code, out, _ = migrate("rollback", "--run-id", "one", "--yes")
-    assert (code, out.splitlines()[0]) == (4, "19 rows removed")
+    assert (code, out.splitlines()[0]) == (4, f"collection {NAME}: 19 rows removed")
     assert changed in out
     assert admin(dsn, f"SELECT id FROM {partition(dsn)}") == [(changed,)]
 
@@ -226,7 +229,7 @@ def test_rows_that_conflict_or_cannot_be_stored_are_left_out_and_named(migrate, 
     )
     collection.add(ids=["x" * 3000], documents=["long id"], embeddings=[[1.0] * DIMENSIONS])
     collection.add(ids=["silent"], embeddings=[[1.0] * DIMENSIONS])
-    made = json.loads(migrate("run", "--run-id", "two", "--json", path=tmp_path)[1])
+    made = json.loads(migrate("run", "--run-id", "two", "--json", path=tmp_path)[1])[0]
     assert made["outcomes"] == {"kept": 19, "conflict": 1, "skipped": 1, "written": 1}
     assert [(note[0], note[3][:20]) for note in made["notes"]] == [
         ("conflict", theirs),

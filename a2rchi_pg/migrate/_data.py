@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from a2rchi_pg.collections import CollectionSpec
 from a2rchi_pg.database import Database
 from a2rchi_pg.errors import MigrationError
-from a2rchi_pg.migrate import _engine, _runs
-from a2rchi_pg.migrate._chroma import ChromaSource
-from a2rchi_pg.migrate._chunks import ChunkTarget
+from a2rchi_pg.migrate import _engine, _runs, _sources
 from a2rchi_pg.migrate._report import report
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from a2rchi_pg.migrate._runs import Run
+    from a2rchi_pg.migrate._source import Source
+    from a2rchi_pg.migrate._sources import Sides
+
 DONE, FAILED, DIFFERENT = 0, 1, 4
-TOKEN = "A2RCHI_PG_CHROMA_TOKEN"  # noqa: S105 - a variable's name
 
 
 def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
@@ -39,7 +38,7 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
     run.add_argument("--dry-run", action="store_true", help="the same as plan")
     rollback.add_argument("--yes", action="store_true", help="don't ask")
     for command in (plan, run, verify):
-        _add_source(command)
+        _sources.add_options(command)
     for command in (plan, run, verify, rollback):
         command.add_argument("--batch-size", type=_positive, default=1000, metavar="N")
     for command in (run, verify, rollback, report):
@@ -50,26 +49,6 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
     for command in every:
         command.add_argument("--json", action="store_true", help="write JSON")
     return every
-
-
-def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--source", required=True, choices=["chroma"])
-    command.add_argument("--path", help="Chroma's directory, the one with chroma.sqlite3")
-    command.add_argument("--host", help="or the host of its server")
-    command.add_argument("--port", type=int, default=8000)
-    command.add_argument("--ssl", action="store_true")
-    command.add_argument("--tenant", default="default_tenant")
-    command.add_argument("--database", default="default_database")
-    command.add_argument(
-        "--from-collection", required=True, metavar="NAME", help="the collection in the source"
-    )
-    command.add_argument(
-        "--collection", metavar="NAME", help="the one to fill (default: of the same name)"
-    )
-    command.add_argument(
-        "--embedding-model", metavar="NAME", help="recorded with a collection that is made"
-    )
-    command.epilog = f"A server's token is read from ${TOKEN}."
 
 
 def _positive(text: str) -> int:
@@ -86,71 +65,91 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _plan(database: Database, arguments: argparse.Namespace) -> int:
-    source, target = _sides(arguments)
-    plan = _engine.plan(database, source, target, batch_size=arguments.batch_size)
+    plans = [
+        _engine.plan(database, source, target, batch_size=arguments.batch_size)
+        for source, target in _sources.sides(arguments)
+    ]
     if arguments.json:
-        return _json(asdict(plan))
-    _say(f"from {plan.source} {plan.location}: {plan.rows:,} rows")
-    for name, value in plan.facts.items():
-        _say(f"  {name}: {value}")
-    there = "which exists" if plan.target_exists else "which will be made"
-    _say(f"into {plan.target}, {there}")
-    _say(f"{plan.sampled:,} rows read; reading all would take about {plan.seconds:.0f} s")
-    for problem, rows in plan.problems.items():
-        _say(f"{rows:,} of them can't be stored: {problem}")
+        return _json([asdict(plan) for plan in plans])
+    for plan in plans:
+        _say(f"from {plan.source} {plan.location}: {plan.rows:,} rows")
+        for name, value in plan.facts.items():
+            _say(f"  {name}: {value}")
+        there = "which exists" if plan.target_exists else "which will be made"
+        _say(f"into {plan.target}, {there}")
+        _say(f"{plan.sampled:,} rows read; reading all would take about {plan.seconds:.0f} s")
+        for problem, rows in plan.problems.items():
+            _say(f"{rows:,} of them can't be stored: {problem}")
     return DONE
 
 
 def _run(database: Database, arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _plan(database, arguments)
-    source, target = _sides(arguments)
-    run = _engine.run(
-        database,
-        source,
-        target,
-        run_id=arguments.run_id,
-        batch_size=arguments.batch_size,
-        restart=arguments.restart,
-        progress=progress(),
-    )
-    return _show(database, run.run_id, arguments)
+    sides = _sources.sides(arguments)
+    done = [
+        _engine.run(
+            database,
+            source,
+            target,
+            run_id=_id(arguments.run_id or _engine.new_id(), source, sides),
+            batch_size=arguments.batch_size,
+            restart=arguments.restart,
+            progress=progress(),
+        )
+        for source, target in sides
+    ]
+    return _show(database, done, arguments)
 
 
 def _verify(database: Database, arguments: argparse.Namespace) -> int:
-    source, target = _sides(arguments)
-    found = _engine.verify(
-        database, source, target, arguments.run_id, batch_size=arguments.batch_size
-    )
-    code = DIFFERENT if found.counts else DONE
+    sides = _sources.sides(arguments)
+    found = [
+        _engine.verify(
+            database,
+            source,
+            target,
+            _id(arguments.run_id, source, sides),
+            batch_size=arguments.batch_size,
+        )
+        for source, target in sides
+    ]
+    code = DIFFERENT if any(each.counts for each in found) else DONE
     if arguments.json:
-        _json(asdict(found))
+        _json([asdict(each) for each in found])
         return code
-    _say(f"{found.checked:,} rows compared, {sum(found.counts.values()):,} differences")
-    for kind, rows in found.counts.items():
-        _say(f"{kind}: {rows:,}, among them {', '.join(found.examples[kind])}")
+    for each, (_, target) in zip(found, sides, strict=True):
+        differences = sum(each.counts.values())
+        _say(f"{target.name}: {each.checked:,} rows compared, {differences:,} differences")
+        for kind, rows in each.counts.items():
+            _say(f"{kind}: {rows:,}, among them {', '.join(each.examples[kind])}")
     return code
 
 
 def _rollback(database: Database, arguments: argparse.Namespace) -> int:
-    run = _runs.found(database.run(_runs.get_run(arguments.run_id)), arguments.run_id)
-    if not arguments.yes and not _agreed(f"Take back run {run.run_id} ({run.target})?"):
+    runs = database.run(_runs.named(arguments.run_id))
+    names = ", ".join(f"{run.run_id} ({run.target})" for run in runs)
+    if not arguments.yes and not _agreed(f"Take back {names}?"):
         raise MigrationError("nothing was taken back: answer y, or pass --yes")
-    name = run.target.removeprefix("collection ")
-    target = ChunkTarget(CollectionSpec(name=name), 1)
-    undone = _engine.rollback(database, target, run.run_id, batch_size=arguments.batch_size)
+    targets = [(run, _sources.target_of(run)) for run in runs]
+    undone = [
+        _engine.rollback(database, target, run.run_id, batch_size=arguments.batch_size)
+        for run, target in reversed(targets)
+    ]
     if arguments.json:
-        _json(asdict(undone))
+        _json([asdict(each) for each in undone])
     else:
-        _say(f"{undone.removed:,} rows removed{' with their target' if undone.dropped else ''}")
-        for key in undone.stays:
-            _say(f"stays, as it was changed since or is in use: {key}")
-    return DIFFERENT if undone.stays else DONE
+        for each, (_, target) in zip(undone, reversed(targets), strict=True):
+            gone = " with their target" if each.dropped else ""
+            _say(f"{target.name}: {each.removed:,} rows removed{gone}")
+            for key in each.stays:
+                _say(f"stays, as it was changed since or is in use: {key}")
+    return DIFFERENT if any(each.stays for each in undone) else DONE
 
 
 def _report(database: Database, arguments: argparse.Namespace) -> int:
     if arguments.run_id is not None:
-        return _show(database, arguments.run_id, arguments)
+        return _show(database, database.run(_runs.named(arguments.run_id)), arguments)
     runs = database.run(_runs.list_runs())
     if arguments.json:
         return _json([asdict(run) for run in runs])
@@ -159,35 +158,17 @@ def _report(database: Database, arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _show(database: Database, run_id: str, arguments: argparse.Namespace) -> int:
-    made = report(database, run_id)
+def _show(database: Database, runs: list[Run], arguments: argparse.Namespace) -> int:
+    made = [report(database, run.run_id) for run in runs]
     if arguments.json:
-        return _json(asdict(made))
-    sys.stdout.write(made.markdown())
+        return _json([asdict(each) for each in made])
+    sys.stdout.write("\n".join(each.markdown() for each in made))
     return DONE
 
 
-def _sides(arguments: argparse.Namespace) -> tuple[ChromaSource, ChunkTarget]:
-    if (arguments.path is None) == (arguments.host is None):
-        raise MigrationError("say where Chroma is: either --path or --host")
-    if arguments.path is not None:
-        source = ChromaSource.directory(arguments.path, arguments.from_collection)
-    else:
-        source = ChromaSource.server(
-            arguments.host,
-            arguments.port,
-            collection=arguments.from_collection,
-            tenant=arguments.tenant,
-            database=arguments.database,
-            token=os.environ.get(TOKEN),
-            ssl=arguments.ssl,
-        )
-    spec = CollectionSpec(
-        name=arguments.collection or arguments.from_collection,
-        metric=source.metric,
-        embedding_model=arguments.embedding_model,
-    )
-    return source, ChunkTarget(spec, source.dimensions)
+def _id(name: str, source: Source[Any], sides: list[Sides]) -> str:
+    """The name of one of the runs that a command makes."""
+    return name if len(sides) == 1 else f"{name}-{source.kind}"
 
 
 def progress() -> Callable[[int, int], None]:

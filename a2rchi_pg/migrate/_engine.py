@@ -136,7 +136,7 @@ def run(
         made = not target.exists(database)
         begun = database.run(
             _runs.begin(
-                run_id or _new_id(),
+                run_id or new_id(),
                 source.kind,
                 source.location,
                 target.name,
@@ -226,7 +226,8 @@ def _checked(database: Database, source: Source[Any], run_id: str) -> Run:
     return run
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """A name for a run that was given none."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 

@@ -59,6 +59,18 @@ def list_runs() -> Steps[list[Run]]:
     return (yield from fetch("SELECT * FROM migration_runs ORDER BY started_at DESC, run_id", Run))
 
 
+@read
+def named(name: str) -> Steps[list[Run]]:
+    """The run of that id, or those that one command made under that name, in their order."""
+    query = """
+        SELECT * FROM migration_runs
+        WHERE run_id = %(name)s OR run_id = %(name)s || '-' || source
+        ORDER BY started_at, run_id
+    """
+    runs = yield from fetch(query, Run, name=name)
+    return [run for run in runs if run.run_id == name] or runs or [found(None, name)]
+
+
 @write
 def begin(
     run_id: str, source: str, location: str, target: str, *, made_target: bool, restart: bool

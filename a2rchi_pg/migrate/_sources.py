@@ -1,0 +1,144 @@
+"""The sources that the command line knows: the options of each, and both sides it opens."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from a2rchi_pg.collections import CollectionSpec
+from a2rchi_pg.errors import MigrationError
+from a2rchi_pg.migrate._chroma import ChromaSource
+from a2rchi_pg.migrate._chunks import ChunkTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from a2rchi_pg.migrate._runs import Run
+    from a2rchi_pg.migrate._source import Source, Target
+
+Sides: TypeAlias = "tuple[Source[Any], Target[Any]]"
+TOKEN = "A2RCHI_PG_CHROMA_TOKEN"  # noqa: S105 - a variable's name
+
+# What each option is to argparse. One that isn't given isn't passed on.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--path": {"help": "chroma: its directory, the one with chroma.sqlite3"},
+    "--host": {"help": "chroma: or the host of its server"},
+    "--port": {"type": int, "help": "chroma: the server's port (default: 8000)"},
+    "--ssl": {"action": "store_true", "help": f"chroma: https; a token is read from ${TOKEN}"},
+    "--tenant": {"help": "chroma: the server's tenant (default: default_tenant)"},
+    "--database": {"help": "chroma: the tenant's database (default: default_database)"},
+    "--from-collection": {"metavar": "NAME", "help": "chroma: the collection to read"},
+    "--collection": {
+        "metavar": "NAME",
+        "help": "chroma: the one to fill (default: of the same name)",
+    },
+    "--embedding-model": {
+        "metavar": "NAME",
+        "help": "chroma: recorded with a collection that is made",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of source.
+
+    Attributes:
+        options: Those of ``OPTIONS`` that it takes.
+        sides: What is read and where it goes, in the order in which it is brought over; takes the
+            options by their names, those that were given.
+    """
+
+    options: tuple[str, ...]
+    sides: Callable[..., list[Sides]]
+
+
+def _chroma(
+    path: str | None = None,
+    host: str | None = None,
+    port: int = 8000,
+    *,
+    ssl: bool = False,
+    tenant: str = "default_tenant",
+    database: str = "default_database",
+    from_collection: str | None = None,
+    collection: str | None = None,
+    embedding_model: str | None = None,
+) -> list[Sides]:
+    if from_collection is None:
+        raise MigrationError("say which collection to read: --from-collection")
+    if path is not None and host is None:
+        source = ChromaSource.directory(path, from_collection)
+    elif host is not None and path is None:
+        source = ChromaSource.server(
+            host,
+            port,
+            collection=from_collection,
+            tenant=tenant,
+            database=database,
+            token=os.environ.get(TOKEN),
+            ssl=ssl,
+        )
+    else:
+        raise MigrationError("say where Chroma is: either --path or --host")
+    spec = CollectionSpec(
+        name=collection or from_collection, metric=source.metric, embedding_model=embedding_model
+    )
+    return [(source, ChunkTarget(spec, source.dimensions))]
+
+
+KINDS = {
+    "chroma": Kind(
+        options=(
+            "--path",
+            "--host",
+            "--port",
+            "--ssl",
+            "--tenant",
+            "--database",
+            "--from-collection",
+            "--collection",
+            "--embedding-model",
+        ),
+        sides=_chroma,
+    ),
+}
+# What a run's record says it wrote to, by its first word.
+TARGETS: dict[str, Callable[[str], Target[Any]]] = {
+    "collection": lambda name: ChunkTarget(CollectionSpec(name=name), 1),
+}
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """``--source``, and the options of all sources."""
+    command.add_argument("--source", required=True, choices=list(KINDS))
+    group = command.add_argument_group("where it is, and where it goes")
+    for flag, about in OPTIONS.items():
+        group.add_argument(flag, default=argparse.SUPPRESS, **about)
+
+
+def sides(arguments: argparse.Namespace) -> list[Sides]:
+    """What is to be read and where it goes.
+
+    Raises:
+        MigrationError: If a source isn't there, or an option is none of its kind.
+    """
+    kind = KINDS[arguments.source]
+    given = {flag: vars(arguments)[_name(flag)] for flag in OPTIONS if _name(flag) in arguments}
+    if strange := sorted(given.keys() - set(kind.options)):
+        raise MigrationError(f"--source {arguments.source} takes no {', '.join(strange)}")
+    return kind.sides(**{_name(flag): value for flag, value in given.items()})
+
+
+def target_of(run: Run) -> Target[Any]:
+    """What a recorded run wrote to."""
+    word, _, name = run.target.partition(" ")
+    if word not in TARGETS:
+        raise MigrationError(f"run {run.run_id} went into {run.target}: only its own program knows")
+    return TARGETS[word](name)
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")

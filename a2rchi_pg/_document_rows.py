@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from psycopg.types.json import Jsonb
 
 from a2rchi_pg._documents import COLUMNS, CatalogDocument, DocumentSpec
-from a2rchi_pg._op import Steps, fetch, fetch_value, own_sql, read, upsert, write
+from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, own_sql, read, upsert, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,27 +51,26 @@ def upsert_documents(specs: Sequence[DocumentSpec]) -> Steps[list[Recorded]]:
 
 
 # Rows in the order of their hashes, so that two writers wait for one another and never deadlock.
+_GIVEN = """
+    SELECT *
+    FROM jsonb_to_recordset(%(documents)s) AS document (
+        resource_hash text, display_name text, source_type text, url text, ticket_id text,
+        git_repo text, git_commit text, suffix text, mime_type text, size_bytes bigint,
+        file_path text, original_path text, base_path text, relative_path text, metadata jsonb,
+        content_hash text, source_created_at timestamptz, source_modified_at timestamptz,
+        ingested_at timestamptz)
+    ORDER BY resource_hash
+"""
+_NAMES = ", ".join(each.name for each in fields(DocumentSpec))
 # What keeps its value where none is given: content_hash, ingested_at; and `enabled` always.
-_UPSERT = """
-    WITH given AS MATERIALIZED (
-        SELECT *
-        FROM jsonb_to_recordset(%(documents)s) AS document (
-            resource_hash text, display_name text, source_type text, url text, ticket_id text,
-            git_repo text, git_commit text, suffix text, mime_type text, size_bytes bigint,
-            file_path text, original_path text, base_path text, relative_path text, metadata jsonb,
-            content_hash text, source_created_at timestamptz, source_modified_at timestamptz,
-            ingested_at timestamptz)
-        ORDER BY resource_hash
-    ),
+_UPSERT = f"""
+    WITH given AS MATERIALIZED ({_GIVEN}),
     before AS MATERIALIZED (
         SELECT id, resource_hash, deleted_at FROM documents JOIN given USING (resource_hash)
     ),
     written AS (
-        INSERT INTO documents AS d (
-            resource_hash, display_name, source_type, url, ticket_id, git_repo, git_commit, suffix,
-            mime_type, size_bytes, file_path, original_path, base_path, relative_path, metadata,
-            content_hash, source_created_at, source_modified_at, ingested_at)
-        SELECT * FROM given
+        INSERT INTO documents AS d ({_NAMES})
+        SELECT {_NAMES} FROM given
         ON CONFLICT (resource_hash) DO UPDATE
         SET display_name = excluded.display_name, source_type = excluded.source_type,
             url = excluded.url, ticket_id = excluded.ticket_id, git_repo = excluded.git_repo,
@@ -102,12 +101,26 @@ _UPSERT = """
            CASE WHEN w.id IS NULL THEN 'unchanged' WHEN b.id IS NULL THEN 'added'
                 WHEN b.deleted_at IS NULL THEN 'changed' ELSE 'restored' END AS outcome
     FROM written AS w FULL JOIN before AS b USING (resource_hash)
-"""
+"""  # noqa: S608 - made of our own parts
 _UNCHANGED = """
     SELECT id, resource_hash, 'unchanged' AS outcome
     FROM documents
     WHERE resource_hash = ANY(%(hashes)s)
 """
+
+
+def insert_documents(specs: Sequence[DocumentSpec]) -> Steps[set[str]]:
+    """Record the documents whose hashes are free, and leave the others; the hashes that were."""
+    rows = [spec.as_row() for spec in specs]
+    return {key for (key,) in (yield from fetch_tuples(_INSERT, documents=Jsonb(rows)))}
+
+
+_INSERT = f"""
+    INSERT INTO documents ({_NAMES})
+    SELECT {_NAMES} FROM ({_GIVEN}) AS given
+    ON CONFLICT (resource_hash) DO NOTHING
+    RETURNING resource_hash
+"""  # noqa: S608 - made of our own parts
 
 
 @read

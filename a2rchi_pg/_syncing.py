@@ -150,6 +150,33 @@ _CLAIM = (
 ).as_bytes(None)
 
 
+@write
+def adopt(collection: Collection, files: Mapping[int, str], embedding: str) -> Steps[None]:
+    """Take what others embedded without a word of what it was made from as made from what is there.
+
+    So is all that was brought over from another store: a later change is noticed, and nothing is
+    embedded for the move.
+    """
+    query = """
+        UPDATE indexed_documents AS i
+        SET content_fingerprint = coalesce(d.content_hash, given.fingerprint),
+            embedding_fingerprint = %(embedding)s
+        FROM documents AS d
+        LEFT JOIN unnest(%(ids)s::bigint[], %(fingerprints)s::text[]) AS given (id, fingerprint)
+            USING (id)
+        WHERE i.collection_id = %(collection_id)s AND i.document_id = d.id
+            AND i.status = 'embedded'
+            AND i.content_fingerprint IS NULL AND i.embedding_fingerprint IS NULL
+    """
+    yield from execute(
+        query,
+        collection_id=collection.id,
+        ids=list(files),
+        fingerprints=list(files.values()),
+        embedding=embedding,
+    )
+
+
 @read
 def count_due(collection: Collection, files: Mapping[int, str], embedding: str) -> Steps[int]:
     """How many documents the collection lacks."""

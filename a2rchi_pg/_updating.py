@@ -160,6 +160,7 @@ class Update:
         removed = self._database.run(_syncing.remove_deleted(self._collection))
         with ThreadPoolExecutor(self._settings.workers) as pool, self._held():
             files = self._fingerprints(pool)
+            self._database.run(_syncing.adopt(self._collection, files, self._embedding))
             self._total = self._database.run(
                 _syncing.count_due(self._collection, files, self._embedding)
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import chromadb
 import numpy as np
 
 from tests.database_support import admin
@@ -46,6 +45,8 @@ def fill_chroma(
 
 
 def persistent(path: Path) -> Any:
+    import chromadb  # noqa: PLC0415 - an extra
+
     return chromadb.PersistentClient(str(path), chromadb.Settings(anonymized_telemetry=False))
 
 

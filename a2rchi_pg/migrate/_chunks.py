@@ -18,16 +18,14 @@ from a2rchi_pg._op import execute, fetch_tuples, fetch_value, write
 from a2rchi_pg._vectors import Vector, VectorArray, as_vector
 from a2rchi_pg.errors import CollectionMismatch, DimensionMismatch, InvalidInput, NotFound
 from a2rchi_pg.migrate._digest import canonical, digest, vector_bytes
-from a2rchi_pg.migrate._source import Row
+from a2rchi_pg.migrate._hashes import ticket_hash
+from a2rchi_pg.migrate._source import Row, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from a2rchi_pg._op import Runner, Steps
     from a2rchi_pg.collections import Collection, CollectionSpec
-
-RENAMED = ("jira_", "redmine_")  # what hashes of tickets began with before they all began so:
-TICKET = "ticket_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +84,12 @@ def chunk_digest(key: str, content: str, metadata: Any, vector: np.ndarray[Any, 
     return digest(key, content, canonical(metadata), vector_bytes(vector))
 
 
-def ticket_hash(resource_hash: str) -> str:
-    """The hash a ticket has today: trackers had prefixes of their own once."""
-    for prefix in RENAMED:
-        if resource_hash.startswith(prefix):
-            return TICKET + resource_hash.removeprefix(prefix)
-    return resource_hash
-
-
 def _document_hash(metadata: Mapping[str, Any]) -> str | None:
     given = _text(metadata.get("resource_hash"))
     if given is not None:
         return ticket_hash(given)
     name = _text(metadata.get("filename"))  # the oldest stores named files by their hash
-    return None if name is None else PurePosixPath(name).stem
+    return None if name is None else ticket_hash(PurePosixPath(name).stem)
 
 
 def _text(value: object) -> str | None:
@@ -168,7 +158,7 @@ _DELETE = """
 """
 
 
-class ChunkTarget:
+class ChunkTarget(Target[Chunk]):
     """A collection that chunks go into."""
 
     def __init__(self, spec: CollectionSpec, dimensions: int) -> None:

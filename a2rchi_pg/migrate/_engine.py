@@ -185,12 +185,13 @@ def _compare(
     good = [row for row in rows if row.problem is None]
     there = yield from target.digests([row.key for row in good])
     known = yield from _runs.recorded(run_id, keys)
+    stored = {key for key, outcome in known.items() if outcome != "skipped"}
     misplaced = yield from target.misplaced(good)
     extra = yield from target.others(keys, low, high)
     gone = yield from _runs.unseen(run_id, keys, low, high)
     return {
         "new": [key for key in keys if key not in known],
-        "missing": [row.key for row in good if row.key in known and row.key not in there],
+        "missing": [row.key for row in good if row.key in stored - there.keys()],
         "different": [row.key for row in good if there.get(row.key, row.digest) != row.digest],
         "misplaced": misplaced,
         "gone": gone,

@@ -129,7 +129,10 @@ def store(
 ) -> Steps[None]:
     """One batch, what became of it, and the checkpoint: all of it or nothing."""
     yield from _advance(run_id, after, rows[-1].key)
-    good = [row for row in rows if row.problem is None]
+    sound = [row for row in rows if row.problem is None]
+    problems = {row.key: row.problem for row in rows if row.problem is not None}
+    problems |= yield from target.refused(sound)
+    good = [row for row in sound if row.key not in problems]
     written = yield from target.insert(good)
     there = yield from target.digests([row.key for row in good if row.key not in written])
     yield from execute(
@@ -143,14 +146,16 @@ def store(
         """,
         run_id=run_id,
         keys=[row.key for row in rows],
-        outcomes=[_outcome(row, written, there) for row in rows],
-        digests=[row.digest or None for row in rows],
-        notes=[row.problem or "; ".join(row.notes) or None for row in rows],
+        outcomes=[_outcome(row, problems, written, there) for row in rows],
+        digests=[None if row.key in problems else row.digest for row in rows],
+        notes=[problems.get(row.key) or "; ".join(row.notes) or None for row in rows],
     )
 
 
-def _outcome(row: Row[Any], written: set[str], there: dict[str, bytes]) -> str:
-    if row.problem is not None:
+def _outcome(
+    row: Row[Any], problems: dict[str, str], written: set[str], there: dict[str, bytes]
+) -> str:
+    if row.key in problems:
         return "skipped"
     if row.key in written:
         return "written"
@@ -208,13 +213,13 @@ def checksum(run_id: str) -> Steps[str]:
     return str((yield from fetch_value(query, run_id=run_id)))
 
 
-def recorded(run_id: str, keys: Sequence[str]) -> Steps[set[str]]:
-    """Those of the keys that the run has read."""
+def recorded(run_id: str, keys: Sequence[str]) -> Steps[dict[str, str]]:
+    """What became of those of the keys that the run has read."""
     query = """
-        SELECT key FROM migration_rows
+        SELECT key, outcome FROM migration_rows
         WHERE run_id = %(run_id)s AND key = ANY(%(keys)s::text[])
     """
-    return {key for (key,) in (yield from fetch_tuples(query, run_id=run_id, keys=list(keys)))}
+    return dict((yield from fetch_tuples(query, run_id=run_id, keys=list(keys))))
 
 
 def unseen(run_id: str, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:

@@ -72,7 +72,10 @@ class Source(Protocol[T]):
 
 
 class Target(Protocol[T]):
-    """Where rows go: a collection, or a table. ``Steps`` run inside the batch's transaction."""
+    """Where rows go: a collection, or a table. ``Steps`` run inside the batch's transaction.
+
+    What has a body here is what a plain table does; whoever inherits from this has it.
+    """
 
     @property
     def name(self) -> str:
@@ -81,15 +84,22 @@ class Target(Protocol[T]):
 
     def check(self, runner: Runner) -> None:
         """Raise where the rows wouldn't fit what is there."""
-        ...
+        del runner
 
     def exists(self, runner: Runner) -> bool:
         """Whether what the rows go into is there."""
-        ...
+        del runner
+        return True
 
     def prepare(self, runner: Runner) -> None:
         """Make what the rows go into, where it is missing."""
-        ...
+        del runner
+
+    def refused(self, rows: Sequence[Row[T]]) -> Steps[dict[str, str]]:
+        """Why rows have no place here, sound as they are: what they belong to is missing."""
+        del rows
+        yield from ()
+        return {}
 
     def insert(self, rows: Sequence[Row[T]]) -> Steps[set[str]]:
         """Add the rows whose keys are free; the keys that were. Nothing is ever overwritten."""
@@ -101,7 +111,9 @@ class Target(Protocol[T]):
 
     def misplaced(self, rows: Sequence[Row[T]]) -> Steps[list[str]]:
         """The keys of those that are stored but linked to something else than they should be."""
-        ...
+        del rows
+        yield from ()
+        return []
 
     def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
         """The keys stored after ``low`` up to ``high`` that aren't among ``keys``."""
@@ -113,8 +125,9 @@ class Target(Protocol[T]):
 
     def finish(self, runner: Runner) -> None:
         """Build what is better built after a load."""
-        ...
+        del runner
 
     def drop(self, runner: Runner) -> bool:
         """Undo ``prepare``, unless there is anything left; whether it did."""
-        ...
+        del runner
+        return False

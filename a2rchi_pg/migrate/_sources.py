@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from a2rchi_pg.collections import CollectionSpec
 from a2rchi_pg.errors import MigrationError
+from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
+from a2rchi_pg.migrate._documents import DocumentTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,10 @@ TOKEN = "A2RCHI_PG_CHROMA_TOKEN"  # noqa: S105 - a variable's name
 
 # What each option is to argparse. One that isn't given isn't passed on.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--path": {"help": "chroma: its directory, the one with chroma.sqlite3"},
+    "--path": {
+        "help": "chroma: its directory, the one with chroma.sqlite3; catalog: catalog.sqlite, "
+        "or the folder that was DATA_PATH"
+    },
     "--host": {"help": "chroma: or the host of its server"},
     "--port": {"type": int, "help": "chroma: the server's port (default: 8000)"},
     "--ssl": {"action": "store_true", "help": f"chroma: https; a token is read from ${TOKEN}"},
@@ -89,7 +94,14 @@ def _chroma(
     return [(source, ChunkTarget(spec, source.dimensions))]
 
 
+def _catalog(path: str | None = None) -> list[Sides]:
+    if path is None:
+        raise MigrationError("say where the catalog is: --path")
+    return [(CatalogSource.open(path), DocumentTarget())]
+
+
 KINDS = {
+    "catalog": Kind(options=("--path",), sides=_catalog),
     "chroma": Kind(
         options=(
             "--path",
@@ -107,6 +119,7 @@ KINDS = {
 }
 # What a run's record says it wrote to, by its first word.
 TARGETS: dict[str, Callable[[str], Target[Any]]] = {
+    "documents": lambda _: DocumentTarget(),
     "collection": lambda name: ChunkTarget(CollectionSpec(name=name), 1),
 }
 

@@ -1,0 +1,59 @@
+"""SQLite files, read and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from a2rchi_pg.errors import MigrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WAIT = 2.0  # seconds for another program to let go of the file
+
+
+def read_sqlite(file: Path, query: str, parameters: Iterable[Any] = ()) -> list[dict[str, Any]]:
+    """The rows of a query; the file is never made, and needs to be readable only.
+
+    Raises:
+        MigrationError: If it isn't there or can't be read: locked, damaged, no database.
+    """
+    if not file.is_file():
+        raise MigrationError(f"there is no file {file}")
+    uri = f"file:{quote(str(file.resolve()))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, timeout=WAIT, uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.text_factory = _text
+            return [dict(row) for row in connection.execute(query, tuple(parameters))]
+    except sqlite3.Error as error:
+        raise MigrationError(f"{file} can't be read: {error}") from error
+
+
+def check_table(file: Path, table: str, columns: Iterable[str], what: str) -> None:
+    """Raise unless the file is sound and has a table with these columns."""
+    ((damage,),) = (row.values() for row in read_sqlite(file, "PRAGMA quick_check(1)"))
+    if damage != "ok":
+        raise MigrationError(f"{file} is damaged: {' '.join(damage.split())}")
+    found = read_sqlite(file, "SELECT name FROM pragma_table_info(?)", [table])
+    if missing := set(columns) - {row["name"] for row in found}:
+        tables = read_sqlite(file, "SELECT name FROM sqlite_schema WHERE type = 'table'")
+        there = ", ".join(sorted(row["name"] for row in tables)) or "none"
+        raise MigrationError(
+            f"{file} is no {what}: it has no {table}.{min(missing)}; its tables are: {there}"
+        )
+
+
+def _text(value: bytes) -> str:
+    """What isn't UTF-8 becomes something that is found and replaced before it is stored."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def in_folder(path: str | Path, name: str) -> Path:
+    """A file, or the one of that name in a folder."""
+    given = Path(path)
+    return given / name if given.is_dir() else given

@@ -76,6 +76,24 @@ def reasons(manager: VectorStoreManager, database: Database) -> dict[str, str]:
     return {names[key]: reason for key, reason in failed.items()}
 
 
+def test_what_others_embedded_is_adopted_and_its_changes_are_noticed(
+    manager: VectorStoreManager, database: Database, model: WordModel, folder: Path
+):
+    manager.add_folder(folder)
+    manager.update_vectorstore()
+    asked(model)
+    fingerprints = "SELECT content_fingerprint, embedding_fingerprint FROM indexed_documents"
+    own = sorted(database.run(rows(fingerprints)))
+    forget = "UPDATE indexed_documents SET content_fingerprint = NULL, embedding_fingerprint = NULL"
+    database.run(commands(forget))
+    report = manager.update_vectorstore()
+    assert (report.unchanged, asked(model)) == (5, [])
+    assert sorted(database.run(rows(fingerprints))) == own
+    (folder / "code.py").write_text("def answer():\n    return 43\n")
+    manager.add_folder(folder)
+    assert manager.update_vectorstore().updated == 1
+
+
 def test_a_folder_comes_in_and_stays_in_line(
     manager: VectorStoreManager, database: Database, model: WordModel, folder: Path
 ):

@@ -87,12 +87,13 @@ def _run(database: Database, arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _plan(database, arguments)
     sides = _sources.sides(arguments)
+    name = arguments.run_id or _engine.new_id()
     done = [
         _engine.run(
             database,
             source,
             target,
-            run_id=_id(arguments.run_id or _engine.new_id(), source, sides),
+            run_id=_id(name, source, sides),
             batch_size=arguments.batch_size,
             restart=arguments.restart,
             progress=progress(),

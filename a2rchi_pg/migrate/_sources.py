@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from a2rchi_pg.collections import CollectionSpec
@@ -13,6 +14,7 @@ from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
 from a2rchi_pg.migrate._documents import DocumentTarget
+from a2rchi_pg.migrate._selections import SelectionSource, SelectionTarget, has_selections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +28,9 @@ TOKEN = "A2RCHI_PG_CHROMA_TOKEN"  # noqa: S105 - a variable's name
 # What each option is to argparse. One that isn't given isn't passed on.
 OPTIONS: dict[str, dict[str, Any]] = {
     "--path": {
-        "help": "chroma: its directory, the one with chroma.sqlite3; catalog: catalog.sqlite, "
-        "or the folder that was DATA_PATH"
+        "help": "chroma: its directory, the one with chroma.sqlite3; "
+        "catalog, selections: catalog.sqlite, or the folder that was DATA_PATH; "
+        "all: that folder, with Chroma in its vstore unless --host says where"
     },
     "--host": {"help": "chroma: or the host of its server"},
     "--port": {"type": int, "help": "chroma: the server's port (default: 8000)"},
@@ -95,31 +98,48 @@ def _chroma(
 
 
 def _catalog(path: str | None = None) -> list[Sides]:
+    return [(CatalogSource.open(_needed(path)), DocumentTarget())]
+
+
+def _selections(path: str | None = None) -> list[Sides]:
+    return [(SelectionSource.open(_needed(path)), SelectionTarget())]
+
+
+def _needed(path: str | None) -> str:
     if path is None:
         raise MigrationError("say where the catalog is: --path")
-    return [(CatalogSource.open(path), DocumentTarget())]
+    return path
 
 
+def _all(path: str | None = None, host: str | None = None, **chroma: Any) -> list[Sides]:
+    folder = Path(_needed(path))
+    vectors = folder / "vstore" if (folder / "vstore").is_dir() else folder
+    where: dict[str, Any] = {"path": str(vectors)} if host is None else {"host": host}
+    chosen = _selections(path) if has_selections(folder) else []
+    return [*_catalog(path), *_chroma(**where, **chroma), *chosen]
+
+
+_CHROMA = (
+    "--path",
+    "--host",
+    "--port",
+    "--ssl",
+    "--tenant",
+    "--database",
+    "--from-collection",
+    "--collection",
+    "--embedding-model",
+)
 KINDS = {
     "catalog": Kind(options=("--path",), sides=_catalog),
-    "chroma": Kind(
-        options=(
-            "--path",
-            "--host",
-            "--port",
-            "--ssl",
-            "--tenant",
-            "--database",
-            "--from-collection",
-            "--collection",
-            "--embedding-model",
-        ),
-        sides=_chroma,
-    ),
+    "chroma": Kind(options=_CHROMA, sides=_chroma),
+    "selections": Kind(options=("--path",), sides=_selections),
+    "all": Kind(options=_CHROMA, sides=_all),
 }
 # What a run's record says it wrote to, by its first word.
 TARGETS: dict[str, Callable[[str], Target[Any]]] = {
     "documents": lambda _: DocumentTarget(),
+    "selections": lambda _: SelectionTarget(),
     "collection": lambda name: ChunkTarget(CollectionSpec(name=name), 1),
 }
 

@@ -48,6 +48,11 @@ def check_table(file: Path, table: str, columns: Iterable[str], what: str) -> No
         )
 
 
+def has_table(file: Path, table: str) -> bool:
+    """Whether the file has a table of that name."""
+    return bool(read_sqlite(file, "SELECT 1 FROM sqlite_schema WHERE name = ?", [table]))
+
+
 def _text(value: bytes) -> str:
     """What isn't UTF-8 becomes something that is found and replaced before it is stored."""
     return value.decode("utf-8", "surrogateescape")

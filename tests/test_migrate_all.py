@@ -1,0 +1,106 @@
+"""A whole deployment brought over by one command: its catalog, its Chroma, what was chosen."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg.ingest import VectorStoreManager
+from a2rchi_pg.migrate.__main__ import main
+from tests.catalogs_support import choose, fill_sqlite, page
+from tests.database_support import admin
+from tests.migration_support import DIMENSIONS, NAME, contents, fill_chroma, persistent
+from tests.plugins.stores import WordModel
+
+pytest.importorskip("chromadb", reason="reads Chroma, an extra")
+
+pytestmark = [
+    pytest.mark.servers("embedded"),
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    """Fifty pages with ten chunks each, and one that a conversation doesn't see."""
+    fill_chroma(persistent(tmp_path / "vstore"), 500)
+    file = fill_sqlite(tmp_path, [page(n) for n in range(50)])
+    (tmp_path / "websites").mkdir()
+    for number in range(50):
+        (tmp_path / "websites" / f"{number:012x}.html").write_text(f"<p>page {number}")
+    choose(file, [("1", f"{7:012x}", 0)])
+    return tmp_path
+
+
+@pytest.fixture
+def migrate(dsn: str, deployment, capsys):
+    def run(command: str, *more: str):
+        source = ("--source", "all", "--path", str(deployment), "--from-collection", NAME)
+        given = source if command in ("plan", "run", "verify") else ()
+        code = main([command, "--target", dsn, *given, *more])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def test_nothing_is_embedded_for_the_move_and_changes_are_noticed(migrate, dsn, deployment):
+    admin(dsn, "INSERT INTO conversation_metadata (conversation_id) VALUES (1)")
+    assert migrate("run", "--run-id", "one")[0] == 0
+    assert migrate("verify", "--run-id", "one")[1].splitlines() == [
+        "documents: 50 rows compared, 0 differences",
+        f"collection {NAME}: 500 rows compared, 0 differences",
+        "selections: 1 rows compared, 0 differences",
+    ]
+    model = WordModel(DIMENSIONS)
+    with Database(dsn) as database:
+        store = PostgresVectorStore(model, database=database, collection=NAME)
+        manager = VectorStoreManager(store, data_path=deployment, workers=2)
+        report = manager.update_vectorstore()
+        assert (report.unchanged, report.added, report.updated, report.failed) == (50, 0, 0, {})
+        assert (report.removed, model.asked) == (0, [])
+        (deployment / "websites" / f"{3:012x}.html").write_text("<p>another page")
+        assert manager.update_vectorstore().updated == 1
+        assert model.asked == [["another page"]]
+        found = store.similarity_search_by_vector(
+            np.ones(DIMENSIONS).tolist(), k=500, conversation_id=1
+        )
+        assert len(found) == 500 - 10 - 10 + 1
+
+
+def test_one_name_takes_all_of_it_back(migrate, dsn):
+    before = contents(dsn)
+    assert migrate("run", "--run-id", "one", "--json")[0] == 0
+    runs = json.loads(migrate("report", "--json")[1])
+    assert [run["run_id"] for run in reversed(runs)] == [
+        "one-catalog",
+        "one-chroma",
+        "one-selections",
+    ]
+    code, out, _ = migrate("rollback", "--run-id", "one", "--yes")
+    assert (code, out.splitlines()) == (0, [
+        "selections: 0 rows removed",
+        f"collection {NAME}: 500 rows removed with their target",
+        "documents: 50 rows removed",
+    ])  # fmt: skip
+    assert contents(dsn) == before
+
+
+def test_documents_that_have_chunks_stay_when_the_catalog_alone_is_taken_back(migrate, dsn):
+    migrate("run", "--run-id", "one")
+    code, out, _ = migrate("rollback", "--run-id", "one-catalog", "--yes")
+    assert (code, out.splitlines()[0]) == (4, "documents: 0 rows removed")
+    assert admin(dsn, "SELECT count(*) FROM documents") == [(50,)]
+
+
+def test_where_one_part_is_missing_nothing_is_brought(migrate, dsn, deployment):
+    before = contents(dsn)
+    (deployment / "catalog.sqlite").rename(deployment / "other.sqlite")
+    code, _, errors = migrate("run")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert contents(dsn) == before
+    assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]

@@ -104,6 +104,19 @@ def test_the_later_sqlite_catalogs_with_a_column_more_are_the_same(migrate, docu
     assert documents()[f"{1:012x}"].metadata == {"project": "naïve", "depth": "2"}
 
 
+def test_nothing_is_made_beside_a_catalog_in_wal_mode(migrate, documents, tmp_path):
+    file = fill_sqlite(tmp_path, [page(1)])
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+    assert migrate("run")[0] == 0
+    assert list(tmp_path.iterdir()) == [file]
+    with closing(sqlite3.connect(file)) as writer:
+        writer.execute("UPDATE resources SET resource_hash = 'new'")
+        writer.commit()  # stands in catalog.sqlite-wal until the last connection is closed
+        assert migrate("run", "--run-id", "two")[0] == 0
+    assert set(documents()) == {f"{1:012x}", "new"}
+
+
 def test_hashes_of_tickets_are_todays_and_the_old_ones_are_kept(migrate, documents, tmp_path):
     fill_sqlite(
         tmp_path,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate._chunks import chunk_row
 from a2rchi_pg.migrate._source import Survey
+from a2rchi_pg.migrate._sqlite import read_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -170,12 +169,8 @@ def _shipped() -> set[tuple[str, str]]:
 
 
 def _schema_of(file: Path) -> set[tuple[str, str]]:
-    try:
-        uri = f"file:{quote(str(file.resolve()))}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
-            return set(connection.execute("SELECT dir, filename FROM migrations"))
-    except sqlite3.Error as error:
-        raise MigrationError(f"{file} can't be read: {error}") from error
+    rows = read_sqlite(file, "SELECT dir, filename FROM migrations")
+    return {(row["dir"], row["filename"]) for row in rows}
 
 
 def _open(folder: Path) -> Any:

@@ -24,14 +24,27 @@ def read_sqlite(file: Path, query: str, parameters: Iterable[Any] = ()) -> list[
     """
     if not file.is_file():
         raise MigrationError(f"there is no file {file}")
-    uri = f"file:{quote(str(file.resolve()))}?mode=ro"
     try:
+        uri = f"file:{quote(str(file.resolve()))}?{_mode(file)}"
         with closing(sqlite3.connect(uri, timeout=WAIT, uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             connection.text_factory = _text
             return [dict(row) for row in connection.execute(query, tuple(parameters))]
+    except OSError as error:
+        raise MigrationError(f"{file} can't be read: {error.strerror}") from error
     except sqlite3.Error as error:
         raise MigrationError(f"{file} can't be read: {error}") from error
+
+
+def _mode(file: Path) -> str:
+    """How to open a file so that nothing is made beside it.
+
+    In WAL mode even a reader makes ``-wal`` and ``-shm``; where there are none, nobody writes.
+    """
+    with file.open("rb") as opened:
+        is_wal = opened.read(20)[18:] == b"\2\2"
+    nobody = not Path(f"{file}-wal").exists()
+    return "immutable=1" if is_wal and nobody else "mode=ro"
 
 
 def check_table(file: Path, table: str, columns: Iterable[str], what: str) -> None:

@@ -4,24 +4,31 @@
 """
 
 from a2rchi_pg._schema import Applied, Migration, migrate, migrations, status
+from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
+from a2rchi_pg.migrate._documents import DocumentTarget
 from a2rchi_pg.migrate._engine import Differences, Plan, RolledBack, plan, rollback, run, verify
 from a2rchi_pg.migrate._report import Report, report
 from a2rchi_pg.migrate._runs import Run
+from a2rchi_pg.migrate._selections import SelectionSource, SelectionTarget
 from a2rchi_pg.migrate._source import Row, Source, Survey, Target
 
 __all__ = [
     "Applied",
+    "CatalogSource",
     "ChromaSource",
     "ChunkTarget",
     "Differences",
+    "DocumentTarget",
     "Migration",
     "Plan",
     "Report",
     "RolledBack",
     "Row",
     "Run",
+    "SelectionSource",
+    "SelectionTarget",
     "Source",
     "Survey",
     "Target",

@@ -11,12 +11,12 @@ from urllib.parse import quote
 from a2rchi_pg.errors import MigrationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 WAIT = 2.0  # seconds for another program to let go of the file
 
 
-def read_sqlite(file: Path, query: str, parameters: Iterable[Any] = ()) -> list[dict[str, Any]]:
+def read_sqlite(file: Path, query: str, parameters: Iterable[Any] = ()) -> Iterator[dict[str, Any]]:
     """The rows of a query; the file is never made, and needs to be readable only.
 
     Raises:
@@ -29,7 +29,8 @@ def read_sqlite(file: Path, query: str, parameters: Iterable[Any] = ()) -> list[
         with closing(sqlite3.connect(uri, timeout=WAIT, uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             connection.text_factory = _text
-            return [dict(row) for row in connection.execute(query, tuple(parameters))]
+            for row in connection.execute(query, tuple(parameters)):
+                yield dict(row)
     except OSError as error:
         raise MigrationError(f"{file} can't be read: {error.strerror}") from error
     except sqlite3.Error as error:
@@ -63,7 +64,7 @@ def check_table(file: Path, table: str, columns: Iterable[str], what: str) -> No
 
 def has_table(file: Path, table: str) -> bool:
     """Whether the file has a table of that name."""
-    return bool(read_sqlite(file, "SELECT 1 FROM sqlite_schema WHERE name = ?", [table]))
+    return any(read_sqlite(file, "SELECT 1 FROM sqlite_schema WHERE name = ?", [table]))
 
 
 def _text(value: bytes) -> str:

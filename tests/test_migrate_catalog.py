@@ -163,18 +163,26 @@ def test_a_yaml_index_with_its_metadata_files(migrate, documents, tmp_path):
 
 
 def test_a_folder_of_the_first_versions(migrate, documents, tmp_path):
-    for name in ("websites/111111111111.html", "manual_uploads/222222222222.pdf", "vstore/x.bin"):
+    files = ("websites/111111111111.html", "manual_uploads/222222222222.pdf", "jira/jira_A-1.txt")
+    for name in (*files, "websites/111111111111.pdf", "vstore/x.bin", "jira/.hidden"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
     write_yaml(tmp_path / "sources.yml", {"111111111111": "https://a", "333333333333": "https://b"})
     write_yaml(tmp_path / "manual_file_hashes.yaml", {"222222222222.pdf": "Thesis.pdf"})
+    write_yaml(tmp_path / "tickets.yml", {"jira_A-1.txt": {"url": "https://jira/A-1", "by": "ada"}})
     made = json.loads(migrate("run", "--run-id", "one", "--json")[1])[0]
-    assert made["outcomes"] == {"written": 2, "skipped": 1}
+    assert made["outcomes"] == {"written": 3, "skipped": 2}
+    assert {key for *_, key in made["notes"]} == {"111111111111.pdf", "333333333333"}
     found = documents()
     web, upload = found["111111111111"], found["222222222222"]
     assert (web.source_type, web.url, web.size_bytes) == ("web", "https://a", 4)
     assert (upload.source_type, upload.display_name) == ("local_files", "Thesis.pdf")
     assert upload.file_path == "manual_uploads/222222222222.pdf"
+    ticket = found["ticket_A-1"]
+    assert (ticket.source_type, ticket.url) == ("ticket", "https://jira/A-1")
+    assert ticket.metadata == {
+        "by": "ada", "ticket_provider": "jira", "original_resource_hash": "jira_A-1",
+    }  # fmt: skip
     assert migrate("verify", "--run-id", "one")[0] == 0
 
 

@@ -155,7 +155,10 @@ class FolderCatalog:
         return list(self._files | self._urls)
 
     def entries(self, hashes: Sequence[str]) -> list[Entry]:
-        return [self._entry(each) for each in hashes]
+        try:
+            return [self._entry(each) for each in hashes]
+        except OSError as error:
+            raise MigrationError(f"{self._folder} was changed while it was read") from error
 
     def _found(self) -> Iterator[tuple[str, Path]]:
         """Files by their stem; of two with the same one the second by its whole name."""
@@ -175,15 +178,16 @@ class FolderCatalog:
             return Entry(problem=f"{LISTS[0]} has it, but no folder has its file")
         if file.stem != hash_:
             return Entry(problem=f"another file is called {file.stem} as well")
-        ticket = self._tickets.get(file.name)
-        about = ticket if isinstance(ticket, dict) else {} if ticket is None else {"ticket": ticket}
+        ticket = self._tickets.get(file.name, {})
+        about = ticket if isinstance(ticket, dict) else {"ticket": ticket}
+        known = {"url": self._urls.get(hash_), "display_name": self._names.get(file.name)}
         return Entry(
-            about={str(key): value for key, value in about.items()}
+            about={"display_name": file.name}
+            | {str(key): value for key, value in about.items()}
+            | {key: value for key, value in known.items() if value is not None}
             | {
                 "path": file.relative_to(self._folder).as_posix(),
-                "display_name": self._names.get(file.name, file.name),
                 "source_type": FOLDERS.get(file.parent.name, file.parent.name),
-                "url": self._urls.get(hash_),
                 "suffix": file.suffix,
                 "size_bytes": file.stat().st_size,
             }

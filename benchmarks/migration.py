@@ -54,7 +54,7 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(child(*arguments.child)))
         return
-    print(f"{'':16} {'rows/s':>8} {'COPY':>8} {'time/COPY':>9} {'peak MB':>8} {'reading':>8}")
+    print("                   rows/s  reading     COPY time/COPY  peak MB  reading")
     with ExitStack() as stack:
         server = arguments.dsn
         if server is None:
@@ -74,7 +74,8 @@ def measure(kind: str, rows: int, server: str) -> None:
     copied = copy(dsn, kind, rows)
     drop_database(server, "a2rchi_migration")
     print(
-        f"{kind:8} {rows:7,} {rows / ours['seconds']:8,.0f} {rows / copied:8,.0f}"
+        f"{kind:8} {rows:7,} {rows / ours['seconds']:8,.0f} {rows / reading['seconds']:8,.0f}"
+        f" {rows / copied:8,.0f}"
         f" {ours['seconds'] / copied:9.1f} {ours['peak']:8.0f} {reading['peak']:8.0f}"
     )
 

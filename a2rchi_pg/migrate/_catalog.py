@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from a2rchi_pg.migrate._catalogs import open_catalog
@@ -12,6 +11,7 @@ from a2rchi_pg.migrate._source import Row, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from a2rchi_pg._documents import DocumentSpec
     from a2rchi_pg.migrate._catalogs import Catalog, Entry
@@ -37,7 +37,8 @@ class CatalogSource:
     @classmethod
     def open(cls, path: str | Path) -> CatalogSource:
         """The catalog in a file (``catalog.sqlite``), or in the folder that was ``DATA_PATH``."""
-        return cls(open_catalog(path), str(Path(path).resolve()))
+        catalog = open_catalog(path)
+        return cls(catalog, str(catalog.path.resolve()))
 
     def survey(self) -> Survey:
         """Count the documents."""

@@ -33,6 +33,7 @@ class Catalog(Protocol):
     """A catalog of documents by their hashes."""
 
     form: str
+    path: Path
 
     def hashes(self) -> list[str]:
         """All of them, in no order."""
@@ -71,7 +72,7 @@ class SqliteCatalog:
 
     def __init__(self, file: Path) -> None:
         check_table(file, "resources", ("resource_hash", "path", "extra_json"), "catalog")
-        self._file = file
+        self.path = file
         self._rowids: dict[str, int] = {}
 
     def hashes(self) -> list[str]:
@@ -79,7 +80,7 @@ class SqliteCatalog:
         query = (
             "SELECT rowid AS at, coalesce(CAST(resource_hash AS text), '') AS hash FROM resources"
         )
-        self._rowids = {row["hash"]: row["at"] for row in read_sqlite(self._file, query)}
+        self._rowids = {row["hash"]: row["at"] for row in read_sqlite(self.path, query)}
         return list(self._rowids)
 
     def entries(self, hashes: Sequence[str]) -> list[Entry]:
@@ -87,10 +88,10 @@ class SqliteCatalog:
             "SELECT rowid AS at, * FROM resources WHERE rowid IN (SELECT value FROM json_each(?))"
         )
         rowids = [self._rowids[each] for each in hashes]
-        rows = read_sqlite(self._file, query, [json.dumps(rowids)])
+        rows = read_sqlite(self.path, query, [json.dumps(rowids)])
         found = {row.pop("at"): row for row in rows}
         if found.keys() != set(rowids):
-            raise MigrationError(f"{self._file} was changed while it was read: run it again")
+            raise MigrationError(f"{self.path} was changed while it was read: run it again")
         return [resource(found[each]) for each in rowids]
 
 
@@ -115,7 +116,7 @@ class IndexCatalog:
     form = "YAML index"
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.path = folder
         self._paths = _yaml(folder / INDEX)
         self._sidecars = _yaml(folder / SIDECARS) if (folder / SIDECARS).exists() else {}
 
@@ -133,7 +134,7 @@ class IndexCatalog:
         if not isinstance(sidecar, str):
             return Entry(about={"path": path}, notes=(f"{SIDECARS} doesn't have it",))
         try:
-            about = _yaml(self._folder / sidecar)
+            about = _yaml(self.path / sidecar)
         except MigrationError:
             return Entry(about={"path": path}, notes=("its metadata file can't be read",))
         return Entry(about=about | {"path": path})
@@ -145,7 +146,7 @@ class FolderCatalog:
     form = "folder with lists"
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.path = folder
         self._urls, self._tickets, self._names = (
             _yaml(folder / name) if (folder / name).exists() else {} for name in LISTS
         )
@@ -158,19 +159,19 @@ class FolderCatalog:
         try:
             return [self._entry(each) for each in hashes]
         except OSError as error:
-            raise MigrationError(f"{self._folder} was changed while it was read") from error
+            raise MigrationError(f"{self.path} was changed while it was read") from error
 
     def _found(self) -> Iterator[tuple[str, Path]]:
         """Files by their stem; of two with the same one the second by its whole name."""
         seen = set[str]()
         try:
-            for file in sorted(self._folder.glob("*/*")):
+            for file in sorted(self.path.glob("*/*")):
                 hidden = any(part.startswith(".") for part in (file.parent.name, file.name))
                 if file.is_file() and not hidden and file.parent.name != "vstore":
                     yield (file.name if file.stem in seen else file.stem), file
                     seen.add(file.stem)
         except OSError as error:
-            raise MigrationError(f"{self._folder} can't be read: {error.strerror}") from error
+            raise MigrationError(f"{self.path} can't be read: {error.strerror}") from error
 
     def _entry(self, hash_: str) -> Entry:
         file = self._files.get(hash_)
@@ -186,7 +187,7 @@ class FolderCatalog:
             | {str(key): value for key, value in about.items()}
             | {key: value for key, value in known.items() if value is not None}
             | {
-                "path": file.relative_to(self._folder).as_posix(),
+                "path": file.relative_to(self.path).as_posix(),
                 "source_type": FOLDERS.get(file.parent.name, file.parent.name),
                 "suffix": file.suffix,
                 "size_bytes": file.stat().st_size,

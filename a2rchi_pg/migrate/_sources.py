@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from a2rchi_pg.collections import CollectionSpec
 from a2rchi_pg.errors import MigrationError
+from a2rchi_pg.migrate import _archi
 from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
 from a2rchi_pg.migrate._documents import DocumentTarget
+from a2rchi_pg.migrate._langchain import LangchainSource
+from a2rchi_pg.migrate._origin import Origin
+from a2rchi_pg.migrate._reading import DSN_VARIABLE, OtherDatabase
 from a2rchi_pg.migrate._selections import SelectionSource, SelectionTarget, has_selections
+from a2rchi_pg.migrate._tables import target_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from a2rchi_pg.collections import Metric
     from a2rchi_pg.migrate._runs import Run
     from a2rchi_pg.migrate._source import Source, Target
 
@@ -37,14 +43,29 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--ssl": {"action": "store_true", "help": f"chroma: https; a token is read from ${TOKEN}"},
     "--tenant": {"help": "chroma: the server's tenant (default: default_tenant)"},
     "--database": {"help": "chroma: the tenant's database (default: default_database)"},
-    "--from-collection": {"metavar": "NAME", "help": "chroma: the collection to read"},
+    "--from-collection": {
+        "metavar": "NAME",
+        "help": "chroma, langchain-postgres: the collection to read",
+    },
     "--collection": {
         "metavar": "NAME",
-        "help": "chroma: the one to fill (default: of the same name)",
+        "help": "chroma, langchain-postgres: the one to fill (default: of the same name)",
     },
     "--embedding-model": {
         "metavar": "NAME",
-        "help": "chroma: recorded with a collection that is made",
+        "help": "chroma, langchain-postgres: recorded with a collection that is made",
+    },
+    "--metric": {
+        "choices": ["cosine", "l2", "inner_product"],
+        "help": "langchain-postgres: how its vectors are compared (default: as their index does)",
+    },
+    "--source-dsn": {
+        "metavar": "DSN",
+        "help": f"postgres, langchain-postgres: the old database (default: ${DSN_VARIABLE})",
+    },
+    "--timezone": {
+        "metavar": "ZONE",
+        "help": "postgres: the zone of its times, which name none (default: the server's)",
     },
 }
 
@@ -105,6 +126,29 @@ def _selections(path: str | None = None) -> list[Sides]:
     return [(SelectionSource.open(_needed(path)), SelectionTarget())]
 
 
+def _langchain(
+    source_dsn: str | None = None,
+    from_collection: str | None = None,
+    collection: str | None = None,
+    embedding_model: str | None = None,
+    metric: Metric | None = None,
+) -> list[Sides]:
+    if from_collection is None:
+        raise MigrationError("say which collection to read: --from-collection")
+    source = LangchainSource(_other(source_dsn), from_collection, metric=metric)
+    name = collection or from_collection
+    spec = CollectionSpec(name=name, metric=source.metric, embedding_model=embedding_model)
+    return [(source, ChunkTarget(spec, source.dimensions))]
+
+
+def _postgres(source_dsn: str | None = None, timezone: str | None = None) -> list[Sides]:
+    return [*_archi.sides(Origin(_other(source_dsn), timezone))]
+
+
+def _other(dsn: str | None) -> OtherDatabase:
+    return OtherDatabase(os.environ.get(DSN_VARIABLE, "") if dsn is None else dsn)
+
+
 def _needed(path: str | None) -> str:
     if path is None:
         raise MigrationError("say where the catalog is: --path")
@@ -134,6 +178,17 @@ KINDS = {
     "catalog": Kind(options=("--path",), sides=_catalog),
     "chroma": Kind(options=_CHROMA, sides=_chroma),
     "selections": Kind(options=("--path",), sides=_selections),
+    "postgres": Kind(options=("--source-dsn", "--timezone"), sides=_postgres),
+    "langchain-postgres": Kind(
+        options=(
+            "--source-dsn",
+            "--from-collection",
+            "--collection",
+            "--embedding-model",
+            "--metric",
+        ),
+        sides=_langchain,
+    ),
     "all": Kind(options=_CHROMA, sides=_all),
 }
 # What a run's record says it wrote to, by its first word.
@@ -141,6 +196,7 @@ TARGETS: dict[str, Callable[[str], Target[Any]]] = {
     "documents": lambda _: DocumentTarget(),
     "selections": lambda _: SelectionTarget(),
     "collection": lambda name: ChunkTarget(CollectionSpec(name=name), 1),
+    "table": lambda name: target_named(name, _archi.TABLES),
 }
 
 

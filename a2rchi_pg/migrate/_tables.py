@@ -1,0 +1,324 @@
+"""Tables brought over as they are: one source and one target for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from a2rchi_pg._op import Runner, Steps, execute, fetch_tuples, own_sql, write
+from a2rchi_pg.errors import InvalidInput, NotFound
+from a2rchi_pg.migrate._digest import canonical, digest
+from a2rchi_pg.migrate._source import Row, Survey, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from a2rchi_pg.migrate._reading import OtherDatabase
+
+Values: TypeAlias = "dict[str, Any]"
+# A row as it is stored, and what was changed for that; raises InvalidInput where it can't be.
+Mapper: TypeAlias = "Callable[[Values], tuple[Values, list[str]]]"
+KeyType: TypeAlias = Literal["text", "bigint", "timestamptz"]
+
+# What sorts as text as the value does: a key is all that a checkpoint and a report have of a row.
+_KEYS: dict[KeyType, str] = {
+    "text": "{column}",
+    "bigint": "lpad({column}::text, 19, '0')",
+    "timestamptz": "lpad((extract(epoch FROM {column}) * 1000000)::bigint::text, 19, '0')",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of ours that rows go into.
+
+    Attributes:
+        key: What a row is known by on both sides, and the types of these columns.
+        columns: What is stored and compared, the key included.
+        derived: What is stored but changes by itself afterwards.
+        parents: Columns that refer to a row which came from the same source; by their tables.
+        references: Columns that refer to a row which only has to be there.
+        numbered: The column that a sequence numbers, if one does.
+        below: Numbers from here on are none that the sequence would come to.
+    """
+
+    name: str
+    key: Mapping[str, KeyType]
+    columns: Sequence[str]
+    derived: Sequence[str] = ()
+    parents: Mapping[str, Table] = field(default_factory=dict)
+    references: Mapping[str, Table] = field(default_factory=dict)
+    numbered: str | None = None
+    below: int = 2**63 - 1
+
+    def key_of(self, alias: str) -> sql.Composed:
+        """The key as text, made of columns of that alias."""
+        parts = [
+            own_sql(_KEYS[kind]).format(column=sql.Identifier(alias, name))
+            for name, kind in self.key.items()
+        ]
+        return sql.SQL("({}) COLLATE \"C\"").format(sql.SQL(" || '/' || ").join(parts))
+
+    def within(self, low: str | None, high: str | None) -> sql.Composable:
+        """What an index can say of keys from ``low`` to ``high``, where they begin with a number."""
+        first, kind = next(iter(self.key.items()))
+        bounds = [
+            sql.SQL("t.{} {} {}").format(sql.Identifier(first), sign, _number(key))
+            for sign, key in ((sql.SQL(">="), low), (sql.SQL("<="), high))
+            if kind == "bigint" and key is not None
+        ]
+        return sql.SQL(" AND ").join([*bounds, sql.SQL("true")])
+
+
+def _number(key: str) -> sql.Literal:
+    return sql.Literal(int(key.partition("/")[0]))
+
+
+class TableSource:
+    """The rows of a query on another database.
+
+    Args:
+        kind: What a run's name ends with.
+        database: Where they are read.
+        table: The table of ours that they are for; the query's columns of its key have its names.
+        query: What is read, without an order.
+        stored: Makes of a row what is stored.
+        facts: Whatever a plan is to say.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        database: OtherDatabase,
+        table: Table,
+        query: sql.Composable,
+        stored: Mapper,
+        *,
+        facts: Callable[[], dict[str, str]] = dict,
+    ) -> None:
+        self.kind = kind
+        self.location = database.location
+        self._database, self._table, self._query = database, table, query
+        self._stored, self._facts = stored, facts
+
+    def survey(self) -> Survey:
+        """Count the rows."""
+        with self._database.reading() as reader:
+            rows = reader.value(sql.SQL("SELECT count(*) FROM ({}) AS t").format(self._query))
+        return Survey(rows=rows, facts=self._facts())
+
+    def batches(self, after: str | None, size: int) -> Iterator[Sequence[Row[Values]]]:
+        """The rows after a key, all as they were when the first was read."""
+        key = self._table.key_of("t")
+        query = sql.SQL("""
+            SELECT {key} AS "key of row", t.* FROM ({rows}) AS t
+            WHERE %(after)s::text IS NULL OR {key} > %(after)s
+            ORDER BY {first}, 1
+        """).format(key=key, rows=self._query, first=self._first())
+        with self._database.reading() as reader:
+            for rows in reader.stream(query, size, after=after):
+                yield [self._row(row.pop("key of row"), row) for row in rows]
+
+    def _first(self) -> sql.Composable:
+        """What an index can sort by: numbers; texts sort otherwise than their index."""
+        first, kind = next(iter(self._table.key.items()))
+        return sql.Identifier("t", first) if kind == "bigint" else self._table.key_of("t")
+
+    def _row(self, key: str, row: Values) -> Row[Values]:
+        try:
+            values, notes = self._stored(row)
+        except InvalidInput as error:
+            return Row(key=key, problem=str(error))
+        plain = {name: _plain(values[name]) for name in values}
+        return Row(key=key, digest=_digest(self._table, plain), value=plain, notes=tuple(notes))
+
+
+class TableTarget(Target[Values]):
+    """A table of ours.
+
+    Args:
+        table: The table.
+        location: Where its rows come from; a rollback needs none.
+    """
+
+    def __init__(self, table: Table, location: str = "") -> None:
+        self._table, self._location = table, location
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"table {self._table.name}"
+
+    def refused(self, rows: Sequence[Row[Values]]) -> Steps[dict[str, str]]:
+        """Rows whose parents aren't here, or are others of that number."""
+        problems = dict[str, str]()
+        for column, parent in {**self._table.references, **self._table.parents}.items():
+            wanted = {row.key: row.value[column] for row in rows if row.value is not None}
+            ids = {each for each in wanted.values() if each is not None}
+            there = yield from self._there(parent, sorted(ids), column in self._table.parents)
+            for key, value in wanted.items():
+                if value is not None and value not in there:
+                    problems.setdefault(key, f"its {column} is none that came from this source")
+        return problems
+
+    def _there(self, parent: Table, ids: Sequence[Any], came: bool) -> Steps[set[Any]]:
+        """Those of the ids that have a row; where it matters, one that this source brought."""
+        (name,) = parent.key
+        query = sql.SQL("""
+            SELECT t.{id} FROM {table} AS t WHERE t.{id} = ANY(%(ids)s) AND (NOT %(came)s OR {key} IN (
+                SELECT m.key FROM migration_rows AS m JOIN migration_runs AS r USING (run_id)
+                WHERE r.location = %(location)s AND r.target = %(target)s
+                    AND m.outcome IN ('written', 'kept') AND m.key = ANY(%(keys)s)))
+        """).format(
+            id=sql.Identifier(name), table=sql.Identifier(parent.name), key=parent.key_of("t")
+        )
+        keys = [str(each).zfill(19) if isinstance(each, int) else each for each in ids]
+        found = yield from fetch_tuples(
+            query,
+            ids=list(ids),
+            keys=keys,
+            came=came,
+            location=self._location,
+            target=f"table {parent.name}",
+        )
+        return {value for (value,) in found}
+
+    def insert(self, rows: Sequence[Row[Values]]) -> Steps[set[str]]:
+        """Add the rows whose keys are free."""
+        table = self._table
+        names = [*table.columns, *table.derived]
+        same = sql.SQL(" AND ").join(
+            sql.SQL("t.{0} = given.{0}").format(sql.Identifier(name)) for name in table.key
+        )
+        query = sql.SQL("""
+            INSERT INTO {table} AS t ({columns}) OVERRIDING SYSTEM VALUE
+            SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, %(rows)s) AS given
+            WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same})
+            ON CONFLICT DO NOTHING
+            RETURNING {key}
+        """).format(
+            table=sql.Identifier(table.name),
+            columns=sql.SQL(", ").join(map(sql.Identifier, names)),
+            same=same,
+            key=table.key_of("t"),
+        )
+        found = yield from fetch_tuples(query, rows=Jsonb([row.value for row in rows]))
+        return {key for (key,) in found}
+
+    def digests(self, keys: Sequence[str]) -> Steps[dict[str, bytes]]:
+        """The fingerprints of the rows with these keys."""
+        names = self._table.columns
+        columns = sql.SQL(", ").join(sql.Identifier("t", name) for name in names)
+        query = sql.SQL("SELECT {key}, {columns} FROM {table} AS t WHERE {these}").format(
+            key=self._table.key_of("t"), columns=columns, **self._these(keys)
+        )
+        found = yield from fetch_tuples(query, keys=list(keys))
+        return {
+            key: _digest(
+                self._table,
+                {name: _plain(value) for name, value in zip(names, row, strict=True)},
+            )
+            for key, *row in found
+        }
+
+    def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
+        """Rows between two keys, other than these."""
+        query = sql.SQL("""
+            SELECT {key} FROM {table} AS t WHERE {within} AND NOT {key} = ANY(%(keys)s::text[])
+                AND (%(low)s::text IS NULL OR {key} > %(low)s)
+                AND (%(high)s::text IS NULL OR {key} <= %(high)s)
+            ORDER BY 1
+        """).format(
+            key=self._table.key_of("t"),
+            table=sql.Identifier(self._table.name),
+            within=self._table.within(low, high),
+        )
+        found = yield from fetch_tuples(query, keys=list(keys), low=low, high=high)
+        return [key for (key,) in found]
+
+    def delete(self, keys: Sequence[str]) -> Steps[set[str]]:
+        """Delete rows that no row of any table refers to.
+
+        They are locked before that is asked: what begins to refer to them meanwhile waits.
+        """
+        these = self._these(keys)
+        lock = sql.SQL("SELECT FROM {table} AS t WHERE {these} FOR UPDATE").format(**these)
+        yield from execute(lock, keys=list(keys))
+        referring = yield from fetch_tuples(_REFERRING, table=self._table.name)
+        free = [
+            sql.SQL("NOT EXISTS (SELECT FROM {} AS r WHERE r.{} = t.{})").format(
+                sql.Identifier(*relation), sql.Identifier(column), sql.Identifier(referred)
+            )
+            for *relation, column, referred in referring
+        ]
+        query = sql.SQL("DELETE FROM {table} AS t WHERE {these} AND {free} RETURNING {key}")
+        found = yield from fetch_tuples(
+            query.format(
+                **these,
+                free=sql.SQL(" AND ").join([*free, sql.SQL("true")]),
+                key=self._table.key_of("t"),
+            ),
+            keys=list(keys),
+        )
+        return {key for (key,) in found}
+
+    def finish(self, runner: Runner) -> None:
+        """Let the table's sequence go on after the numbers that came."""
+        if self._table.numbered is not None:
+            runner.run(_advance(self._table.name, self._table.numbered, self._table.below))
+
+    def _these(self, keys: Sequence[str]) -> dict[str, sql.Composable]:
+        these = sql.SQL("{} AND {} = ANY(%(keys)s::text[])").format(
+            self._table.within(min(keys, default=None), max(keys, default=None)),
+            self._table.key_of("t"),
+        )
+        return {"table": sql.Identifier(self._table.name), "these": these}
+
+
+_REFERRING = """
+    SELECT n.nspname, c.relname, a.attname, b.attname
+    FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.conrelid
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
+    JOIN pg_attribute AS b ON b.attrelid = f.confrelid AND b.attnum = f.confkey[1]
+    WHERE f.contype = 'f' AND f.confrelid = to_regclass(quote_ident(%(table)s))
+        AND f.conparentid = 0
+    ORDER BY 1, 2, 3
+"""
+
+
+@write
+def _advance(table: str, column: str, below: int) -> Steps[None]:
+    query = sql.SQL("""
+        SELECT setval(s.name, t.last) FROM (SELECT pg_get_serial_sequence(
+            quote_ident(%(table)s), %(column)s)::regclass AS name) AS s,
+            (SELECT max({column}) AS last FROM {table} WHERE {column} < %(below)s) AS t
+        WHERE t.last > coalesce(pg_sequence_last_value(s.name), 0)
+    """).format(column=sql.Identifier(column), table=sql.Identifier(table))
+    yield from execute(query, table=table, column=column, below=below)
+
+
+def target_named(name: str, tables: Mapping[str, Table]) -> TableTarget:
+    """The target that a recorded run wrote to."""
+    if name not in tables:
+        raise NotFound(f"this version knows no table {name!r} that rows are migrated into")
+    return TableTarget(tables[name])
+
+
+def _digest(table: Table, values: Values) -> bytes:
+    return digest(canonical({name: values[name] for name in table.columns}))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, the same for what was read on either side."""
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case bytes() | memoryview():
+            return f"\\x{bytes(value).hex()}"
+        case _:
+            return value

@@ -1,0 +1,206 @@
+"""Collections of langchain-postgres, old and new, brought over bit for bit."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+import pytest
+
+from a2rchi_pg.migrate.__main__ import main
+from tests.database_support import admin
+from tests.migration_support import DIMENSIONS, contents
+from tests.plugins.servers import new_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(120)]
+ROWS = 120
+VECTORS = np.random.default_rng(5).normal(size=(ROWS, DIMENSIONS)).astype(np.float32)
+IDS = [str(uuid.UUID(int=n * 7919)) for n in range(ROWS)]
+
+# As the library itself makes its tables.
+OLD = """
+    CREATE EXTENSION IF NOT EXISTS vector;
+    CREATE TABLE langchain_pg_collection (uuid uuid PRIMARY KEY, name varchar NOT NULL UNIQUE,
+        cmetadata json);
+    CREATE TABLE langchain_pg_embedding (id varchar PRIMARY KEY, collection_id uuid
+        REFERENCES langchain_pg_collection ON DELETE CASCADE, embedding vector, document varchar,
+        cmetadata jsonb);
+"""
+COMMUNITY = """
+    CREATE EXTENSION IF NOT EXISTS vector;
+    CREATE TABLE langchain_pg_collection (uuid uuid PRIMARY KEY, name varchar, cmetadata json);
+    CREATE TABLE langchain_pg_embedding (uuid uuid PRIMARY KEY, collection_id uuid
+        REFERENCES langchain_pg_collection ON DELETE CASCADE, embedding vector, document varchar,
+        cmetadata json, custom_id varchar);
+"""
+NEW = """
+    CREATE EXTENSION IF NOT EXISTS vector;
+    CREATE TABLE "My docs" (langchain_id uuid PRIMARY KEY, content text NOT NULL,
+        embedding vector(8) NOT NULL, content_tsv tsvector, "year" integer, day date,
+        langchain_metadata json);
+    CREATE INDEX ON "My docs" USING hnsw (embedding vector_l2_ops);
+"""
+
+
+@pytest.fixture
+def source(server, servers) -> Iterator[str]:
+    """An empty database to migrate from."""
+    with new_database(server, f"{servers.prefix}_source_{uuid.uuid4().hex[:6]}") as conninfo:
+        yield conninfo
+
+
+@pytest.fixture
+def migrate(dsn, source, capsys, monkeypatch):
+    """Runs a command on a collection: exit code, output, errors."""
+    monkeypatch.setenv("A2RCHI_PG_SOURCE_DSN", source)
+
+    def run(command: str, *more: str, name: str = "docs"):
+        given = ("--source", "langchain-postgres", "--from-collection", name)
+        given = given if command in ("plan", "run", "verify") else ()
+        code = main([command, "--target", dsn, *given, *more])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def fill_old(source: str, ddl: str = OLD) -> None:
+    """Collection ``docs``, and another one that must stay behind."""
+    with psycopg.connect(source) as connection:
+        connection.execute(ddl)
+        docs, other = uuid.UUID(int=1), uuid.UUID(int=2)
+        connection.execute(
+            "INSERT INTO langchain_pg_collection VALUES (%s, 'docs'), (%s, 'other')", [docs, other]
+        )
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO langchain_pg_embedding (%s, collection_id, embedding, document, "
+                "cmetadata) VALUES (%%s, %%s, %%s, %%s, %%s)" % ("id" if ddl is OLD else "uuid"),
+                [
+                    (
+                        IDS[n],
+                        other if n % 10 == 9 else docs,
+                        json.dumps([float(x) for x in VECTORS[n]]),
+                        f"text {n}",
+                        json.dumps({"n": n, "part": n / 7, "tags": ["a", None]}),
+                    )
+                    for n in range(ROWS)
+                ],
+            )
+
+
+def fill_new(source: str) -> None:
+    with psycopg.connect(source) as connection:
+        connection.execute(NEW)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                'INSERT INTO "My docs" VALUES (%s, %s, %s, to_tsvector(%s), %s, %s, %s)',
+                [
+                    (
+                        IDS[n],
+                        f"text {n}",
+                        json.dumps([float(x) for x in VECTORS[n]]),
+                        f"text {n}",
+                        2000 + n,
+                        "2026-01-02",
+                        '{"n": %d, "text": "nul \\u0000 here"}' % n,
+                    )
+                    for n in range(ROWS)
+                ],
+            )
+
+
+def stored(dsn: str) -> dict[str, tuple[str, dict, bytes]]:
+    table = admin(dsn, "SELECT chunk_partition(c) FROM collections c")[0][0]
+    rows = admin(dsn, f"SELECT id, content, metadata, embedding::real[] FROM {table}")
+    return {
+        id_: (text, about, np.array(vector, dtype=np.float32).tobytes())
+        for id_, text, about, vector in rows
+    }
+
+
+def test_an_old_collection_arrives_bit_for_bit_without_its_neighbours(migrate, dsn, source):
+    fill_old(source)
+    code, out, errors = migrate("run", "--run-id", "one", "--batch-size", "17")
+    assert (code, errors) == (0, "")
+    assert stored(dsn) == {
+        IDS[n]: (f"text {n}", {"n": n, "part": n / 7, "tags": ["a", None]}, VECTORS[n].tobytes())
+        for n in range(ROWS)
+        if n % 10 != 9
+    }
+    assert migrate("verify", "--run-id", "one")[:2] == (
+        0,
+        "collection docs: 108 rows compared, 0 differences\n",
+    )
+    assert admin(dsn, "SELECT metric FROM collections") == [("cosine",)]
+
+
+def test_a_table_of_the_new_generation_keeps_its_columns_and_metric(migrate, dsn, source):
+    fill_new(source)
+    before = contents(dsn)
+    code, out, _ = migrate("plan", name="My docs")
+    assert (code, "metric: l2" in out) == (0, True)
+    assert contents(dsn) == before
+    assert migrate("run", "--run-id", "one", name="public.My docs")[0] == 0
+    about = {"text": "nul  here", "year": 2007, "day": "2026-01-02", "n": 7}
+    assert stored(dsn)[IDS[7]] == ("text 7", about, VECTORS[7].tobytes())
+    assert admin(dsn, "SELECT metric FROM collections") == [("l2",)]
+    assert migrate("verify", "--run-id", "one", name="public.My docs")[0] == 0
+    assert migrate("rollback", "--run-id", "one", "--yes")[0] == 0
+    assert contents(dsn) == before
+
+
+def test_ids_of_its_forerunner_need_not_be_unique(migrate, dsn, source):
+    fill_old(source, COMMUNITY)
+    admin(source, "UPDATE langchain_pg_embedding SET custom_id = 'it is ' || (cmetadata ->> 'n')")
+    admin(
+        source,
+        "UPDATE langchain_pg_embedding SET custom_id = 'twice' WHERE uuid = ANY(%s::uuid[])",
+        IDS[:2],
+    )
+    admin(source, "UPDATE langchain_pg_embedding SET embedding = NULL WHERE uuid = %s", IDS[2])
+    admin(source, "UPDATE langchain_pg_embedding SET embedding = '[1,2]' WHERE uuid = %s", IDS[3])
+    made = json.loads(migrate("run", "--run-id", "one", "--json")[1])[0]
+    assert made["outcomes"] == {"written": 106, "skipped": 2}
+    assert {note[3] for note in made["notes"]} == {"it is 2", "it is 3"}
+    found = stored(dsn)
+    assert {IDS[0], IDS[1], "it is 4"} <= found.keys()
+    assert "twice" not in found
+
+
+def test_damage_is_named_and_a_source_that_changed_since(migrate, dsn, source):
+    fill_old(source)
+    migrate("run", "--run-id", "one")
+    table = admin(dsn, "SELECT chunk_partition(c) FROM collections c")[0][0]
+    admin(dsn, f"DELETE FROM {table} WHERE id = %s", IDS[1])
+    admin(dsn, f"UPDATE {table} SET metadata = '{{}}' WHERE id = %s", IDS[2])
+    admin(source, "DELETE FROM langchain_pg_embedding WHERE id = %s", IDS[3])
+    code, out, _ = migrate("verify", "--run-id", "one", "--json")
+    found = json.loads(out)[0]["examples"]
+    assert (code, found) == (4, {"missing": [IDS[1]], "different": [IDS[2]], "gone": [IDS[3]]})
+
+
+def test_what_is_not_there_or_does_not_fit_is_one_line(migrate, dsn, source, monkeypatch):
+    fill_old(source)
+    admin(dsn, "SELECT create_collection('short', 4)")
+    before = contents(dsn)
+    for arguments, name, said in (
+        (("--collection", "short"), "docs", "4 dimensions"),
+        ((), "typo", "docs, other"),
+        ((), "langchain_pg_collection", "no column langchain_id, content, embedding"),
+        (("--source-dsn", f"{source} dbname=typo"), "docs", '"typo" does not exist'),
+        (("--source-dsn", "postgresql://u:se@cret@h/d"), "docs", "an @ too many"),
+        (("--source-dsn", ""), "docs", "--source-dsn"),
+    ):
+        code, out, errors = migrate("run", *arguments, name=name)
+        assert (code, out, errors.count("\n")) == (1, "", 1), errors
+        assert said in errors
+        assert "cret" not in errors
+    assert contents(dsn) == before
+    assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]

@@ -109,7 +109,7 @@ def fill_new(source: str) -> None:
                         f"text {n}",
                         2000 + n,
                         "2026-01-02",
-                        '{"n": %d, "text": "nul \\u0000 here"}' % n,
+                        f'{{"n": {n}, "text": "nul \\u0000 here"}}',
                     )
                     for n in range(ROWS)
                 ],
@@ -127,7 +127,7 @@ def stored(dsn: str) -> dict[str, tuple[str, dict, bytes]]:
 
 def test_an_old_collection_arrives_bit_for_bit_without_its_neighbours(migrate, dsn, source):
     fill_old(source)
-    code, out, errors = migrate("run", "--run-id", "one", "--batch-size", "17")
+    code, _, errors = migrate("run", "--run-id", "one", "--batch-size", "17")
     assert (code, errors) == (0, "")
     assert stored(dsn) == {
         IDS[n]: (f"text {n}", {"n": n, "part": n / 7, "tags": ["a", None]}, VECTORS[n].tobytes())

@@ -1,8 +1,10 @@
-"""Everything of an older A2rchi's PostgreSQL: which tables there are, and what their rows become."""
+"""An older A2rchi's PostgreSQL: which tables come over, and what their rows become."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from psycopg import sql
 
 from a2rchi_pg._settings import DynamicConfig, patched
 from a2rchi_pg.errors import ConfigError, InvalidInput
@@ -104,11 +106,12 @@ PREFERENCES = {
 }
 # What the old tables held where nobody had chosen.
 UNCHOSEN = {"theme": "system"}
+NOBODY = (None, None)
 
 
 def sides(origin: Origin) -> list[tuple[TableSource, TableTarget]]:
     """What is read and where it goes, in the order in which rows refer to one another."""
-    configs = Configs(origin.database, origin.query("configs"))
+    configs = configs_of(origin)
     mappers: dict[str, Mapper] = {
         USERS.name: _user,
         KEYS.name: lambda row: ({**row, "format": "pgcrypto"}, []),
@@ -142,6 +145,30 @@ def sides(origin: Origin) -> list[tuple[TableSource, TableTarget]]:
         )
         for table in ALL
     ]
+
+
+def configs_of(origin: Origin) -> Configs:
+    """The configurations of a database."""
+    return Configs(origin.database, origin.query("configs"))
+
+
+def untold(origin: Origin, configs: Configs) -> int:
+    """How many answers, those of comparisons included, have a configuration that tells no model."""
+    messages = origin.query("conversations"), origin.query("ab_comparisons")
+    query = sql.SQL("""
+        SELECT conf_id, count(*) AS rows FROM (
+            SELECT conf_id FROM ({0}) AS m WHERE NOT issue AND model_used IS NULL
+                AND lower(sender) = ANY (%(senders)s)
+            UNION ALL SELECT config_a_id FROM ({1}) AS c WHERE model_a IS NULL
+            UNION ALL SELECT config_b_id FROM ({1}) AS c WHERE model_b IS NULL
+        ) AS t GROUP BY conf_id
+    """).format(*messages)
+    senders = [sender for sender, role in ROLES.items() if role == "assistant"]
+    with origin.database.reading() as reader:
+        found = reader.fetch(query, senders=senders)
+    return sum(
+        each["rows"] for each in found if _answerer(NOBODY, each["conf_id"], configs)[0] is None
+    )
 
 
 def _user(row: Values) -> tuple[Values, list[str]]:
@@ -230,7 +257,7 @@ def _answerer(
     given: tuple[str | None, str | None], config_id: int | None, configs: Configs
 ) -> tuple[str | None, str | None]:
     """The model and the pipeline: what the row says itself, else what its configuration does."""
-    known: Answerer | tuple[None, None] = configs.of(config_id) or (None, None)
+    known: Answerer | tuple[None, None] = configs.of(config_id) or NOBODY
     return given[0] or known[0], given[1] or known[1]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
@@ -13,6 +12,7 @@ from a2rchi_pg.errors import MigrationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from a2rchi_pg.migrate._reading import OtherDatabase
 
@@ -112,7 +112,10 @@ class Configs:
         rows = 0
         try:
             opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(opened, "w", encoding="utf-8") as out, self._database.reading() as reader:
+            with (
+                os.fdopen(opened, "w", encoding="utf-8") as out,
+                self._database.reading() as reader,
+            ):
                 for batch in reader.stream(query, 100):
                     rows += len(batch)
                     out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)

@@ -6,11 +6,14 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg.database import Database
 from a2rchi_pg.errors import MigrationError
-from a2rchi_pg.migrate import _engine, _runs, _sources
+from a2rchi_pg.migrate import _archi, _engine, _runs, _sources
+from a2rchi_pg.migrate._origin import Origin
+from a2rchi_pg.migrate._reading import DSN_VARIABLE
 from a2rchi_pg.migrate._report import report
 
 if TYPE_CHECKING:
@@ -45,8 +48,15 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
         command.add_argument(
             "--run-id", metavar="ID", required=command in (verify, rollback), help="the run's name"
         )
+    configs = commands.add_parser(
+        "configs", help="what the configurations in an old PostgreSQL tell, and a backup of them"
+    )
+    configs.add_argument("--source-dsn", metavar="DSN", help=f"it (default: ${DSN_VARIABLE})")
+    configs.add_argument(
+        "--backup", metavar="FILE", type=Path, help="write them there, and say how to drop them"
+    )
     every = [plan, run, verify, rollback, report]
-    for command in every:
+    for command in (*every, configs):
         command.add_argument("--json", action="store_true", help="write JSON")
     return every
 
@@ -60,6 +70,8 @@ def _positive(text: str) -> int:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run one of the commands and return its exit code."""
+    if arguments.command == "configs":
+        return _configs(arguments)
     with Database(arguments.target, schema=arguments.schema, max_size=2) as database:
         return _COMMANDS[arguments.command](database, arguments)
 
@@ -156,6 +168,27 @@ def _report(database: Database, arguments: argparse.Namespace) -> int:
         return _json([asdict(run) for run in runs])
     for run in runs:
         _say(f"{run.run_id}  {run.status}  {run.source} {run.location} -> {run.target}")
+    return DONE
+
+
+def _configs(arguments: argparse.Namespace) -> int:
+    origin = Origin(_sources.other_database(arguments.source_dsn))
+    configs = _archi.configs_of(origin)
+    untold = _archi.untold(origin, configs)
+    saved = None if arguments.backup is None else configs.back_up(arguments.backup)
+    drop = [] if saved is None or untold else [*origin.keeping_configs(), "DROP TABLE configs;"]
+    if arguments.json:
+        about = {"facts": configs.facts(), "untold": untold, "saved": saved, "drop": drop}
+        return _json(about)
+    for name, value in configs.facts().items():
+        _say(f"{name}: {value}")
+    _say(f"{untold:,} answers have one that doesn't tell their model")
+    if saved is not None:
+        _say(f"{saved:,} configurations written to {arguments.backup}")
+    if drop:
+        _say("nothing more can be learned from the table; to drop it, run in the old database:")
+        for statement in drop:
+            _say(f"    {statement}")
     return DONE
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from a2rchi_pg._op import own_sql
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate._chunks import chunk_row
 from a2rchi_pg.migrate._source import Survey
@@ -88,7 +89,7 @@ class LangchainSource:
         MigrationError: If there is no such collection, or it has no vectors.
     """
 
-    kind: ClassVar[str] = "langchain-postgres"
+    kind = "langchain-postgres"
 
     def __init__(
         self, database: OtherDatabase, collection: str, *, metric: Metric | None = None
@@ -122,7 +123,9 @@ class LangchainSource:
         """).format(self._layout.names())
         column, its_type = self._layout.row
         rows = sql.SQL("{} AND e.{} = ANY(%(rows)s::{}[])").format(
-            self._layout.rows(), sql.Identifier(column), sql.SQL(its_type)  # type: ignore[arg-type]
+            self._layout.rows(),
+            sql.Identifier(column),
+            own_sql(its_type),
         )
         with self._database.reading() as reader:
             for batch in reader.stream(names, size, **self._params, after=after):

@@ -29,7 +29,7 @@ TIMES = (
     "server_response_msg_ts",
 )
 _TIME = "timestamptz"
-# What is read of each table. A column that a version lacked is NULL, as all are of a table it lacked.
+# What is read of each table; NULL where a version lacked the column.
 SHAPE: dict[str, dict[str, str]] = {
     "configs": {"config_id": "bigint", "config_name": "text", "config": "text"},
     "users": {
@@ -98,7 +98,8 @@ _USERS = f"""
 _KEYS = """
     SELECT u.id AS user_id, k.provider, k.ciphertext
     FROM {users} AS u CROSS JOIN LATERAL (VALUES ('openrouter', u.api_key_openrouter),
-        ('openai', u.api_key_openai), ('anthropic', u.api_key_anthropic)) AS k (provider, ciphertext)
+        ('openai', u.api_key_openai), ('anthropic', u.api_key_anthropic))
+        AS k (provider, ciphertext)
     WHERE k.ciphertext IS NOT NULL
 """
 _MESSAGES = """

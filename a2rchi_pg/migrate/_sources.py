@@ -61,11 +61,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--source-dsn": {
         "metavar": "DSN",
-        "help": f"postgres, langchain-postgres: the old database (default: ${DSN_VARIABLE})",
+        "help": f"postgres, langchain-postgres, all: the old database (default: ${DSN_VARIABLE})",
     },
     "--timezone": {
         "metavar": "ZONE",
-        "help": "postgres: the zone of its times, which name none (default: the server's)",
+        "help": "postgres, all: the zone of its times, which name none (default: the server's)",
     },
 }
 
@@ -135,17 +135,18 @@ def _langchain(
 ) -> list[Sides]:
     if from_collection is None:
         raise MigrationError("say which collection to read: --from-collection")
-    source = LangchainSource(_other(source_dsn), from_collection, metric=metric)
+    source = LangchainSource(other_database(source_dsn), from_collection, metric=metric)
     name = collection or from_collection
     spec = CollectionSpec(name=name, metric=source.metric, embedding_model=embedding_model)
     return [(source, ChunkTarget(spec, source.dimensions))]
 
 
 def _postgres(source_dsn: str | None = None, timezone: str | None = None) -> list[Sides]:
-    return [*_archi.sides(Origin(_other(source_dsn), timezone))]
+    return [*_archi.sides(Origin(other_database(source_dsn), timezone))]
 
 
-def _other(dsn: str | None) -> OtherDatabase:
+def other_database(dsn: str | None) -> OtherDatabase:
+    """The database to read, by its DSN or else the environment's."""
     return OtherDatabase(os.environ.get(DSN_VARIABLE, "") if dsn is None else dsn)
 
 
@@ -155,12 +156,20 @@ def _needed(path: str | None) -> str:
     return path
 
 
-def _all(path: str | None = None, host: str | None = None, **chroma: Any) -> list[Sides]:
+def _all(
+    path: str | None = None,
+    host: str | None = None,
+    source_dsn: str | None = None,
+    timezone: str | None = None,
+    **chroma: Any,
+) -> list[Sides]:
     folder = Path(_needed(path))
     vectors = folder / "vstore" if (folder / "vstore").is_dir() else folder
     where: dict[str, Any] = {"path": str(vectors)} if host is None else {"host": host}
     chosen = _selections(path) if has_selections(folder) else []
-    return [*_catalog(path), *_chroma(**where, **chroma), *chosen]
+    dsn = os.environ.get(DSN_VARIABLE) if source_dsn is None else source_dsn
+    said = [] if dsn is None and timezone is None else _postgres(dsn, timezone)
+    return [*_catalog(path), *_chroma(**where, **chroma), *said, *chosen]
 
 
 _CHROMA = (
@@ -189,7 +198,7 @@ KINDS = {
         ),
         sides=_langchain,
     ),
-    "all": Kind(options=_CHROMA, sides=_all),
+    "all": Kind(options=(*_CHROMA, "--source-dsn", "--timezone"), sides=_all),
 }
 # What a run's record says it wrote to, by its first word.
 TARGETS: dict[str, Callable[[str], Target[Any]]] = {

@@ -61,10 +61,10 @@ class Table:
             own_sql(_KEYS[kind]).format(column=sql.Identifier(alias, name))
             for name, kind in self.key.items()
         ]
-        return sql.SQL("({}) COLLATE \"C\"").format(sql.SQL(" || '/' || ").join(parts))
+        return sql.SQL('({}) COLLATE "C"').format(sql.SQL(" || '/' || ").join(parts))
 
     def within(self, low: str | None, high: str | None) -> sql.Composable:
-        """What an index can say of keys from ``low`` to ``high``, where they begin with a number."""
+        """What an index knows of keys from ``low`` to ``high`` that begin with a number."""
         first, kind = next(iter(self.key.items()))
         bounds = [
             sql.SQL("t.{} {} {}").format(sql.Identifier(first), sign, _number(key))
@@ -169,7 +169,8 @@ class TableTarget(Target[Values]):
         """Those of the ids that have a row; where it matters, one that this source brought."""
         (name,) = parent.key
         query = sql.SQL("""
-            SELECT t.{id} FROM {table} AS t WHERE t.{id} = ANY(%(ids)s) AND (NOT %(came)s OR {key} IN (
+            SELECT t.{id} FROM {table} AS t
+            WHERE t.{id} = ANY(%(ids)s) AND (NOT %(came)s OR {key} IN (
                 SELECT m.key FROM migration_rows AS m JOIN migration_runs AS r USING (run_id)
                 WHERE r.location = %(location)s AND r.target = %(target)s
                     AND m.outcome IN ('written', 'kept') AND m.key = ANY(%(keys)s)))

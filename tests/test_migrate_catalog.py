@@ -13,14 +13,16 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
+from secrets import token_hex
 
 import pytest
 
 from a2rchi_pg import CatalogRepository, Database
 from a2rchi_pg.migrate.__main__ import main
-from tests.catalogs_support import fill_index, fill_sqlite, page, write_yaml
+from tests.catalogs_support import RESOURCES, fill_index, fill_sqlite, page, write_yaml
 from tests.database_support import admin
 from tests.migration_support import contents
+from tests.plugins.servers import new_database
 
 pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(120)]
 
@@ -184,6 +186,34 @@ def test_a_folder_of_the_first_versions(migrate, documents, tmp_path):
         "by": "ada", "ticket_provider": "jira", "original_resource_hash": "jira_A-1",
     }  # fmt: skip
     assert migrate("verify", "--run-id", "one")[0] == 0
+
+
+@pytest.fixture
+def old_postgres(server, servers, monkeypatch):
+    """An empty database to migrate from."""
+    name = f"{servers.prefix}_source_{token_hex(3)}"
+    with new_database(server, name) as conninfo:
+        monkeypatch.setenv("A2RCHI_PG_SOURCE_DSN", conninfo)
+        yield conninfo
+
+
+def test_the_table_in_postgresql_is_a_catalog_too(dsn, documents, old_postgres, capsys):
+    command = ["--target", dsn, "--source", "catalog", "--run-id", "one"]
+    assert main(["run", *command]) == 1
+    assert "holds no catalog: it has no resources.extra_json" in capsys.readouterr().err
+    admin(old_postgres, RESOURCES.replace("extra_json", "file_name TEXT, extra_json"))
+    for row in (page(1, file_name="one.html"), page(2, resource_hash="jira_A-1")):
+        marks = ", ".join(["%s"] * len(row))
+        insert = f"INSERT INTO resources ({', '.join(row)}) VALUES ({marks})"
+        admin(old_postgres, insert, *row.values())
+    assert main(["run", *command]) == 0
+    assert main(["verify", *command]) == 0
+    found = documents()
+    assert set(found) == {f"{1:012x}", "ticket_A-1"}
+    one = found[f"{1:012x}"]
+    assert (one.display_name, one.size_bytes, one.source_type) == ("Page 1", 1001, "web")
+    assert one.metadata == {"project": "naïve", "depth": "2", "file_name": "one.html"}
+    assert "password" not in admin(dsn, "SELECT location FROM migration_runs")[0][0]
 
 
 def test_running_twice_doubles_nothing_and_what_is_there_is_never_overwritten(

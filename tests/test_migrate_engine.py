@@ -67,7 +67,7 @@ def test_a_source_that_fails_midway_leaves_whole_batches_and_the_run_goes_on(dsn
                     raise MigrationError("the source is gone")
                 yield rows
 
-    failing = Failing(source._catalog, source.location)
+    failing = Failing(source._catalog)
     with Database(dsn) as database:
         with pytest.raises(MigrationError, match="gone"):
             run(database, failing, DocumentTarget(), run_id="one", batch_size=20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from a2rchi_pg.migrate._catalogs import open_catalog
+from a2rchi_pg.migrate._catalogs import TableCatalog, open_catalog
 from a2rchi_pg.migrate._documents import document_row
 from a2rchi_pg.migrate._hashes import renamed, todays_hash
 from a2rchi_pg.migrate._source import Row, Survey
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from a2rchi_pg._documents import DocumentSpec
     from a2rchi_pg.migrate._catalogs import Catalog, Entry
+    from a2rchi_pg.migrate._reading import OtherDatabase
 
 
 class CatalogSource:
@@ -25,20 +26,23 @@ class CatalogSource:
 
     Args:
         catalog: Where they are.
-        location: What reports call it, without secrets.
     """
 
     kind = "catalog"
 
-    def __init__(self, catalog: Catalog, location: str) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self.location = location
+        self.location = catalog.location
 
     @classmethod
     def open(cls, path: str | Path) -> CatalogSource:
         """The catalog in a file (``catalog.sqlite``), or in the folder that was ``DATA_PATH``."""
-        catalog = open_catalog(path)
-        return cls(catalog, str(catalog.path.resolve()))
+        return cls(open_catalog(path))
+
+    @classmethod
+    def table(cls, database: OtherDatabase) -> CatalogSource:
+        """The catalog in the PostgreSQL of v1.4.0."""
+        return cls(TableCatalog(database))
 
     def survey(self) -> Survey:
         """Count the documents."""

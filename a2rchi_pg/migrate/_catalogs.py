@@ -1,4 +1,4 @@
-"""The catalogs that A2rchi has had: a SQLite file, two indexes, a folder with lists."""
+"""The catalogs that A2rchi has had: in SQLite, in PostgreSQL, two indexes, a folder with lists."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from a2rchi_pg.migrate._sqlite import check_table, read_sqlite
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from a2rchi_pg.migrate._reading import OtherDatabase
+
+COLUMNS = ("resource_hash", "path", "extra_json")
 SQLITE, INDEX, SIDECARS = "catalog.sqlite", "index.yaml", "metadata_index.yaml"
 LISTS = ("sources.yml", "tickets.yml", "manual_file_hashes.yaml")
 # Which kind of source a folder of the oldest catalogs holds; one not named here is its own word.
@@ -33,7 +36,7 @@ class Catalog(Protocol):
     """A catalog of documents by their hashes."""
 
     form: str
-    path: Path
+    location: str
 
     def hashes(self) -> list[str]:
         """All of them, in no order."""
@@ -71,8 +74,9 @@ class SqliteCatalog:
     form = "SQLite"
 
     def __init__(self, file: Path) -> None:
-        check_table(file, "resources", ("resource_hash", "path", "extra_json"), "catalog")
-        self.path = file
+        check_table(file, "resources", COLUMNS, "catalog")
+        self.location = str(file.resolve())
+        self._file = file
         self._rowids: dict[str, int] = {}
 
     def hashes(self) -> list[str]:
@@ -80,7 +84,7 @@ class SqliteCatalog:
         query = (
             "SELECT rowid AS at, coalesce(CAST(resource_hash AS text), '') AS hash FROM resources"
         )
-        self._rowids = {row["hash"]: row["at"] for row in read_sqlite(self.path, query)}
+        self._rowids = {row["hash"]: row["at"] for row in read_sqlite(self._file, query)}
         return list(self._rowids)
 
     def entries(self, hashes: Sequence[str]) -> list[Entry]:
@@ -88,11 +92,45 @@ class SqliteCatalog:
             "SELECT rowid AS at, * FROM resources WHERE rowid IN (SELECT value FROM json_each(?))"
         )
         rowids = [self._rowids[each] for each in hashes]
-        rows = read_sqlite(self.path, query, [json.dumps(rowids)])
+        rows = read_sqlite(self._file, query, [json.dumps(rowids)])
         found = {row.pop("at"): row for row in rows}
         if found.keys() != set(rowids):
-            raise MigrationError(f"{self.path} was changed while it was read: run it again")
+            raise MigrationError(f"{self._file} was changed while it was read: run it again")
         return [resource(found[each]) for each in rowids]
+
+
+class TableCatalog:
+    """The table ``resources`` in PostgreSQL, of v1.4.0."""
+
+    form = "PostgreSQL"
+
+    def __init__(self, database: OtherDatabase) -> None:
+        query = """
+            SELECT attname FROM pg_attribute
+            WHERE attrelid = to_regclass('resources') AND attnum > 0 AND NOT attisdropped
+        """
+        with database.reading() as reader:
+            found = {row["attname"] for row in reader.fetch(query)}
+        if missing := set(COLUMNS) - found:
+            raise MigrationError(
+                f"{database.location} holds no catalog: it has no resources.{min(missing)}"
+            )
+        self.location = database.location
+        self._database = database
+
+    def hashes(self) -> list[str]:
+        with self._database.reading() as reader:
+            rows = reader.fetch("SELECT resource_hash FROM resources")
+        return [row["resource_hash"] for row in rows]
+
+    def entries(self, hashes: Sequence[str]) -> list[Entry]:
+        query = "SELECT * FROM resources WHERE resource_hash = ANY(%(hashes)s)"
+        with self._database.reading() as reader:
+            rows = reader.fetch(query, hashes=list(hashes))
+        found = {row["resource_hash"]: row for row in rows}
+        if len(found) != len(hashes):
+            raise MigrationError(f"{self.location} was changed while it was read: run it again")
+        return [resource(found[each]) for each in hashes]
 
 
 def resource(row: dict[str, Any]) -> Entry:
@@ -116,7 +154,8 @@ class IndexCatalog:
     form = "YAML index"
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder
+        self.location = str(folder.resolve())
+        self._folder = folder
         self._paths = _yaml(folder / INDEX)
         self._sidecars = _yaml(folder / SIDECARS) if (folder / SIDECARS).exists() else {}
 
@@ -134,7 +173,7 @@ class IndexCatalog:
         if not isinstance(sidecar, str):
             return Entry(about={"path": path}, notes=(f"{SIDECARS} doesn't have it",))
         try:
-            about = _yaml(self.path / sidecar)
+            about = _yaml(self._folder / sidecar)
         except MigrationError:
             return Entry(about={"path": path}, notes=("its metadata file can't be read",))
         return Entry(about=about | {"path": path})
@@ -146,7 +185,8 @@ class FolderCatalog:
     form = "folder with lists"
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder
+        self.location = str(folder.resolve())
+        self._folder = folder
         self._urls, self._tickets, self._names = (
             _yaml(folder / name) if (folder / name).exists() else {} for name in LISTS
         )
@@ -159,19 +199,19 @@ class FolderCatalog:
         try:
             return [self._entry(each) for each in hashes]
         except OSError as error:
-            raise MigrationError(f"{self.path} was changed while it was read") from error
+            raise MigrationError(f"{self._folder} was changed while it was read") from error
 
     def _found(self) -> Iterator[tuple[str, Path]]:
         """Files by their stem; of two with the same one the second by its whole name."""
         seen = set[str]()
         try:
-            for file in sorted(self.path.glob("*/*")):
+            for file in sorted(self._folder.glob("*/*")):
                 hidden = any(part.startswith(".") for part in (file.parent.name, file.name))
                 if file.is_file() and not hidden and file.parent.name != "vstore":
                     yield (file.name if file.stem in seen else file.stem), file
                     seen.add(file.stem)
         except OSError as error:
-            raise MigrationError(f"{self.path} can't be read: {error.strerror}") from error
+            raise MigrationError(f"{self._folder} can't be read: {error.strerror}") from error
 
     def _entry(self, hash_: str) -> Entry:
         file = self._files.get(hash_)
@@ -187,7 +227,7 @@ class FolderCatalog:
             | {str(key): value for key, value in about.items()}
             | {key: value for key, value in known.items() if value is not None}
             | {
-                "path": file.relative_to(self.path).as_posix(),
+                "path": file.relative_to(self._folder).as_posix(),
                 "source_type": FOLDERS.get(file.parent.name, file.parent.name),
                 "suffix": file.suffix,
                 "size_bytes": file.stat().st_size,

@@ -61,7 +61,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--source-dsn": {
         "metavar": "DSN",
-        "help": f"postgres, langchain-postgres, all: the old database (default: ${DSN_VARIABLE})",
+        "help": "catalog, postgres, langchain-postgres, all: the old database "
+        f"(default: ${DSN_VARIABLE})",
     },
     "--timezone": {
         "metavar": "ZONE",
@@ -118,7 +119,11 @@ def _chroma(
     return [(source, ChunkTarget(spec, source.dimensions))]
 
 
-def _catalog(path: str | None = None) -> list[Sides]:
+def _catalog(path: str | None = None, source_dsn: str | None = None) -> list[Sides]:
+    if path is not None and source_dsn is not None:
+        raise MigrationError("say where the catalog is: either --path or --source-dsn")
+    if path is None and (dsn := source_dsn or os.environ.get(DSN_VARIABLE)):
+        return [(CatalogSource.table(OtherDatabase(dsn)), DocumentTarget())]
     return [(CatalogSource.open(_needed(path)), DocumentTarget())]
 
 
@@ -184,7 +189,7 @@ _CHROMA = (
     "--embedding-model",
 )
 KINDS = {
-    "catalog": Kind(options=("--path",), sides=_catalog),
+    "catalog": Kind(options=("--path", "--source-dsn"), sides=_catalog),
     "chroma": Kind(options=_CHROMA, sides=_chroma),
     "selections": Kind(options=("--path",), sides=_selections),
     "postgres": Kind(options=("--source-dsn", "--timezone"), sides=_postgres),

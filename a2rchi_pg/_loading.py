@@ -30,7 +30,7 @@ _INLINE = {"a", "abbr", "b", "code", "em", "i", "kbd", "mark", "s", "small", "sp
 def load(path: Path, loaders: Loaders, max_bytes: int = MAX_BYTES) -> list[Document]:
     """The text of a file, in as many parts as its loader makes, without those that are blank.
 
-    A file whose suffix has no loader is read as text.
+    A file whose suffix has no loader is read as text; one without text has no parts.
 
     Raises:
         InvalidInput: If it is too large, no text, or needs a package that isn't there; says why.
@@ -43,8 +43,6 @@ def load(path: Path, loaders: Loaders, max_bytes: int = MAX_BYTES) -> list[Docum
     own = loaders.get(suffix)
     found = _loaded(own(str(path))) if own else _LOADERS.get(suffix, _plain)(path)
     cleaned = [Document(clean_text(each.page_content), metadata=each.metadata) for each in found]
-    if not any(each.page_content.strip() for each in cleaned):
-        raise InvalidInput("there is no text in it")
     return [each for each in cleaned if each.page_content.strip()]
 
 

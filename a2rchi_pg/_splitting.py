@@ -53,14 +53,14 @@ def split(parts: Iterable[Document], splitter: Splitter) -> list[Piece]:
     """The pieces of a document's parts in their order, without blank ones.
 
     Raises:
-        InvalidInput: If there are none.
+        InvalidInput: If there are none, though there are parts.
     """
     pieces: list[Piece] = []
     base = 0
     for part in parts:
         pieces += _pieces(part, splitter, base)
         base += len(part.page_content) + len(PAGE_BREAK)
-    if not pieces:
+    if base and not pieces:
         raise InvalidInput("its splitter made no pieces of it")
     return pieces
 

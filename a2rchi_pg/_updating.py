@@ -73,6 +73,7 @@ class IngestReport:
         removed: Documents taken out, because the catalog has them no more.
         unchanged: Documents that were in it already.
         waiting: Documents that another manager has, or that failed before and wait.
+        empty: Those added or updated that have no text, and so no chunks, by resource_hash.
         failed: Why, by resource_hash; chunks they had before stay.
         chunks: Chunks written.
         seconds: By stage: ``"fingerprint"``, ``"load"`` (over all workers), ``"embed"``,
@@ -84,6 +85,7 @@ class IngestReport:
     removed: int = 0
     unchanged: int = 0
     waiting: int = 0
+    empty: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict, hash=False)
     chunks: int = 0
     seconds: dict[str, float] = field(default_factory=dict, hash=False)
@@ -150,6 +152,7 @@ class Update:
         made_by = f"{self._model_name}\n{settings.splitter_name}"
         self._embedding = sha256(made_by.encode()).hexdigest()[:32]
         self._counts: Counter[str] = Counter()
+        self._empty: list[str] = []
         self._failed: dict[str, str] = {}
         self._seconds: dict[str, float] = dict.fromkeys(
             ("fingerprint", "load", "embed", "store"), 0.0
@@ -180,6 +183,7 @@ class Update:
             removed=removed,
             unchanged=max(0, now.embedded - added - updated),
             waiting=max(0, now.documents - now.embedded - len(self._failed)),
+            empty=tuple(self._empty),
             failed=self._failed,
             chunks=self._counts["chunks"],
             seconds=self._seconds,
@@ -291,6 +295,8 @@ class Update:
             self._fail(document, error)
         else:
             self._counts["chunks"] += len(prepared.pieces)
+            if not prepared.pieces:
+                self._empty.append(document.resource_hash)
             self._tell(document, "added" if document.chunk_count is None else "updated")
 
     def _fail(self, document: Due, error: Exception) -> None:

@@ -195,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"failed: {name}: {reason}\n")
     numbers = ("added", "updated", "removed", "unchanged", "waiting", "chunks")
     said = [f"{getattr(report, name)} {name}" for name in numbers]
-    sys.stdout.write(", ".join([*said, f"{len(report.failed)} failed"]) + "\n")
+    said += [f"{len(report.empty)} empty", f"{len(report.failed)} failed"]
+    sys.stdout.write(", ".join(said) + "\n")
     return 1 if report.failed else 0
 
 

@@ -159,7 +159,6 @@ def test_the_search_finds_what_files_say(
 def test_files_that_fail_say_why_and_stop_no_other(
     store: PostgresVectorStore, database: Database, folder: Path
 ):
-    (folder / "empty.txt").write_text(" \n")
     (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     (folder / "huge.txt").write_text("x" * 100_001)
     (folder / "nul.txt").write_text("a\0 fox\0 on its way")
@@ -168,9 +167,8 @@ def test_files_that_fail_say_why_and_stop_no_other(
     (folder / "bad.docx").write_bytes(b"PK")
     (folder / "broken.txt").symlink_to("/proc/self/mem")  # opens, and can't be read
     manager = VectorStoreManager(store, workers=2, max_bytes=100_000)
-    assert manager.add_folder(folder).added == 13
+    assert manager.add_folder(folder).added == 12
     failed = reasons(manager, database)
-    assert "no text in it" in failed.pop("empty.txt")
     assert "binary" in failed.pop("photo.png")
     assert "100001 bytes" in failed.pop("huge.txt")
     assert "can't be read: Input/output error" in failed.pop("broken.txt")
@@ -180,10 +178,31 @@ def test_files_that_fail_say_why_and_stop_no_other(
     texts = {row[0]: row[5] for row in database.run(rows(CHUNKS))}
     assert texts["nul.txt"] == "a fox on its way"
     assert texts["old.txt"] == "café"
-    assert manager.update_vectorstore().waiting == 6, "they wait"
-    (folder / "empty.txt").write_text("now it says something")
+    assert manager.update_vectorstore().waiting == 5, "they wait"
+    (folder / "photo.png").write_text("now it says something")
     manager.add_folder(folder)
     assert manager.update_vectorstore().added == 1, "unless they changed"
+
+
+def test_an_emptied_file_is_a_document_of_no_chunks(
+    manager: VectorStoreManager, database: Database, folder: Path
+):
+    (folder / "blank.html").write_text("<title>Nothing</title><p> ")
+    manager.add_folder(folder)
+    assert len(manager.update_vectorstore().empty) == 1
+    (folder / "whale.md").write_text("")
+    assert manager.add_folder(folder).changed == 1
+    report = manager.update_vectorstore()
+    emptied = "SELECT resource_hash FROM documents WHERE relative_path = 'whale.md'"
+    assert (report.updated, report.chunks, report.failed) == (1, 0, {})
+    assert [report.empty] == database.run(rows(emptied))
+    assert "whale.md" not in {row[0] for row in database.run(rows(CHUNKS))}
+    assert ("whale.md", "embedded", 0, True, None) in database.run(rows(STATES))
+    report = manager.update_vectorstore()
+    assert (report.unchanged, report.waiting, report.empty) == (6, 0, ())
+    (folder / "whale.md").write_text("They are back.")
+    manager.add_folder(folder)
+    assert manager.update_vectorstore().chunks == 1
 
 
 def test_pdf_and_docx_are_read(store: PostgresVectorStore, folder: Path):
@@ -200,7 +219,7 @@ def test_pdf_and_docx_are_read(store: PostgresVectorStore, folder: Path):
     manager = VectorStoreManager(store)
     manager.add_folder(folder, patterns=["*.docx", "*.pdf"])
     report = manager.update_vectorstore()
-    assert list(report.failed.values()) == ["there is no text in it"]
+    assert (len(report.empty), report.failed) == (1, {})
     (found,) = store.similarity_search("narwhal", k=1)
     assert found.page_content == "A narwhal swims.\ntusk"
 
@@ -329,8 +348,11 @@ def test_the_command(dsn: str, folder: Path, capsys: pytest.CaptureFixture[str])
     assert main([*given, "tests.plugins.stores:WordModel"]) == 0
     assert capsys.readouterr().out.startswith("5 added, 0 updated")
     (folder / "empty.txt").touch()
+    (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
     assert main([*given, "tests.plugins.stores:WordModel", "--pattern", "*"]) == 1
-    assert "no text in it" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "it is binary" in shown.err
+    assert "1 empty, 1 failed" in shown.out
     assert main([*given, "tests.nothing:Here"]) == 2
     assert "MODULE:NAME" in capsys.readouterr().err
 

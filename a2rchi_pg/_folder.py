@@ -28,7 +28,7 @@ def existing_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def files_of(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
+def files_of(folder: Path) -> Iterator[Path]:
     """The regular files below a folder in a stable order, without hidden ones.
 
     Raises:
@@ -38,10 +38,14 @@ def files_of(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            relative = path.relative_to(folder).as_posix()
-            wanted = any(fnmatch(relative, pattern) for pattern in patterns)
-            if wanted and not name.startswith(".") and path.is_file():
+            if not name.startswith(".") and path.is_file():
                 yield path
+
+
+def matches(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
+    """Whether a file's path below its folder is like one of the patterns."""
+    relative = path.relative_to(folder).as_posix()
+    return any(fnmatch(relative, pattern) for pattern in patterns)
 
 
 def _refuse(error: OSError) -> None:
@@ -57,12 +61,17 @@ def fingerprint(path: Path) -> str | None:
         return None
 
 
+def key_of(path: Path) -> str:
+    """What a file is known by in the catalog: its path."""
+    return sha256(os.fsencode(path)).hexdigest()[:32]
+
+
 def document_of(path: Path, content_hash: str | None, folder: Path) -> DocumentSpec:
-    """A file as a document: known by its path."""
+    """A file as a document."""
     about = path.stat()
     suffix = path.suffix.lower()
     return DocumentSpec(
-        resource_hash=sha256(os.fsencode(path)).hexdigest()[:32],
+        resource_hash=key_of(path),
         display_name=path.name,
         source_type="local_files",
         suffix=suffix if len(suffix) <= MAX_INDEXED else None,

@@ -324,13 +324,13 @@ def _remove_sql(collection: Collection) -> bytes:
 
 
 @write
-def delete_missing(base_path: str, present: Sequence[int]) -> Steps[int]:
-    """Delete a folder's documents in the catalog but for those; how many there were."""
+def delete_missing(base_path: str, present: Sequence[str]) -> Steps[int]:
+    """Delete a folder's documents in the catalog but for those hashes; how many there were."""
     query = """
         WITH gone AS (
             UPDATE documents SET deleted_at = now(), updated_at = now()
             WHERE source_type = 'local_files' AND base_path = %(base_path)s
-                AND deleted_at IS NULL AND id <> ALL(%(present)s::bigint[])
+                AND deleted_at IS NULL AND resource_hash <> ALL(%(present)s::text[])
             RETURNING id
         )
         SELECT count(*) FROM gone

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from a2rchi_pg._arguments import whole
-from a2rchi_pg._folder import document_of, existing_folder, files_of, fingerprint
+from a2rchi_pg._folder import document_of, existing_folder, files_of, fingerprint, key_of, matches
 from a2rchi_pg._loading import MAX_BYTES
 from a2rchi_pg._splitting import default_splitter, splitter_fingerprint
 from a2rchi_pg._syncing import delete_missing
@@ -119,8 +119,9 @@ class VectorStoreManager:
     ) -> FolderReport:
         """Bring a folder's files into the catalog; :meth:`update_vectorstore` then embeds them.
 
-        A file is known by its path. Documents of the folder that are no longer among its files
-        are deleted in the catalog; hidden files and folders are passed over.
+        A file is known by its path. Documents of the folder whose files are gone are deleted in
+        the catalog; files that no pattern takes in are left as they are there, and hidden files
+        and folders are passed over.
 
         Args:
             path: The folder.
@@ -131,7 +132,8 @@ class VectorStoreManager:
             OSError: If a folder in it can't be listed.
         """
         folder = existing_folder(path)
-        found = list(files_of(folder, patterns))
+        files = list(files_of(folder))
+        found = [path for path in files if matches(path, folder, patterns)]
         catalog = CatalogRepository(self._database)
         with ThreadPoolExecutor(self._settings.workers) as pool:
             contents = pool.map(fingerprint, found)
@@ -142,7 +144,7 @@ class VectorStoreManager:
             collection = self._settings.store.create_collection()
             catalog.retry(collection.name, changed)
         outcomes = Counter(each.outcome for each in recorded)
-        present = [each.id for each in recorded]
+        present = [key_of(path) for path in files]
         return FolderReport(
             added=outcomes["added"] + outcomes["restored"],
             changed=outcomes["changed"],

@@ -126,6 +126,18 @@ def test_a_folder_comes_in_and_stays_in_line(
     assert manager.update_vectorstore().added == 1
 
 
+def test_a_narrower_pattern_deletes_only_what_is_gone(manager: VectorStoreManager, folder: Path):
+    manager.add_folder(folder)
+    manager.update_vectorstore()
+    narrow = manager.add_folder(folder, patterns=["*.md"])
+    assert (narrow.unchanged, narrow.removed) == (1, 0)
+    (folder / "code.py").unlink()
+    (folder / "sub/data.json").rename(folder / "sub/.data.json")
+    assert manager.add_folder(folder, patterns=["*.md"]).removed == 2
+    report = manager.update_vectorstore()
+    assert (report.removed, report.unchanged) == (2, 3)
+
+
 def test_g24_chunks_have_places_without_gaps(
     manager: VectorStoreManager, database: Database, folder: Path
 ):

@@ -40,13 +40,13 @@ class Piece:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def default_splitter() -> Splitter:
-    """Paragraphs, lines, sentences, words: 1,000 characters a piece, of which 100 are shared."""
+def default_splitter(size: int = 1000, overlap: int = 100) -> Splitter:
+    """Paragraphs, lines, sentences, words: so many characters a piece, so many of them shared."""
     from langchain_text_splitters import (  # noqa: PLC0415 - slow to load, and not always wanted
         RecursiveCharacterTextSplitter,
     )
 
-    return RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=100)
+    return RecursiveCharacterTextSplitter(chunk_size=size, chunk_overlap=overlap)
 
 
 def split(parts: Iterable[Document], splitter: Splitter) -> list[Piece]:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 import warnings
-from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,14 +14,27 @@ from typing import TYPE_CHECKING, Any
 from psycopg.conninfo import make_conninfo
 
 from a2rchi_pg._config_file import read_static_config
-from a2rchi_pg.collections import CollectionSpec
+from a2rchi_pg._data_manager import (
+    at,
+    collection_of,
+    retrieval_of,
+    without_effect,
+    workers_of,
+)
+from a2rchi_pg._splitting import default_splitter
 from a2rchi_pg.database import Database
 from a2rchi_pg.errors import ConfigError
+from a2rchi_pg.ingest import VectorStoreManager
 from a2rchi_pg.vectorstore import PostgresVectorStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from langchain_core.embeddings import Embeddings
     from langchain_core.vectorstores import VectorStore
+
+    from a2rchi_pg._data_manager import SearchType
+    from a2rchi_pg.retriever import PostgresRetriever
 
 _POSTGRES = {"host": "host", "port": "port", "user": "user", "database": "dbname"}
 _SPACES = {"cosine": "cosine", "l2": "l2", "inner_product": "ip"}
@@ -35,8 +47,11 @@ class VectorstoreConnector:
     It reads ``services.vectorstore`` (``backend``: ``postgres`` or ``chroma``, and
     ``distance_metric``), ``services.postgres`` (``host``, ``port``, ``user``, ``database``; the
     password is in ``PG_PASSWORD`` or in the file named by ``PG_PASSWORD_FILE``) and
-    ``data_manager`` (``collection_name``, ``embedding_name``, ``embedding_class_map``).
-    ``services.chromadb`` alone is the older form, and means PostgreSQL by now.
+    ``data_manager``: ``collection_name``, ``embedding_name``, ``embedding_class_map``; for
+    ingestion ``chunk_size``, ``chunk_overlap``, ``parallel_workers``; for searches ``retrievers``
+    and the older ``num_documents_to_retrieve``, ``use_hybrid_search``, weights and ``bm25``. What
+    has no effect here is named in one ``UserWarning``. ``services.chromadb`` alone is the older
+    form, and means PostgreSQL by now.
 
     Args:
         config: The file, or what was read from it.
@@ -56,9 +71,12 @@ class VectorstoreConnector:
     ) -> None:
         self._config = read_static_config(config)
         services = self._config.services_config
-        self._chroma = _section(services, "chromadb")
-        self._postgres = _section(services, "postgres")
-        asked = _section(services, "vectorstore")
+        self._chroma = at(services, "chromadb")
+        self._postgres = at(services, "postgres")
+        self._spec = collection_of(self._config)
+        self._workers = workers_of(self._config)
+        retrieval_of(self._config)
+        asked = at(services, "vectorstore")
         self._embedding = embedding
         self._database = database
         self._store: VectorStore | None = None
@@ -70,6 +88,10 @@ class VectorstoreConnector:
                 f"{self._config.distance_metric} in its place (backend: chroma keeps ChromaDB)",
                 DeprecationWarning,
                 stacklevel=2,
+            )
+        if ignored := list(without_effect(self._config)):
+            warnings.warn(
+                f"settings without effect: {'; '.join(ignored)}", UserWarning, stacklevel=2
             )
         self.backend = _backend(asked.get("backend", "postgres"))
 
@@ -95,14 +117,48 @@ class VectorstoreConnector:
         """The asynchronous twin of :meth:`get_vectorstore`; loads the model in a thread."""
         return await asyncio.to_thread(self.get_vectorstore)
 
-    def _in_postgres(self, model: Embeddings) -> VectorStore:
-        spec = CollectionSpec(
-            name=self._config.collection,
-            metric=self._config.distance_metric,
-            embedding_model=self._config.embedding_model,
+    def get_retriever(self, search_type: SearchType | None = None) -> PostgresRetriever:
+        """A retriever with the configuration's number of documents and weights.
+
+        Args:
+            search_type: ``"hybrid"``, ``"similarity"`` or ``"bm25"``; None goes by
+                ``use_hybrid_search``, and is hybrid where that isn't set.
+
+        Raises:
+            ConfigError: If the backend is another, or the embedding model can't be made.
+        """
+        return self._own_store().as_retriever(**retrieval_of(self._config, search_type))
+
+    async def aget_retriever(self, search_type: SearchType | None = None) -> PostgresRetriever:
+        """The asynchronous twin of :meth:`get_retriever`; loads the model in a thread."""
+        return await asyncio.to_thread(self.get_retriever, search_type)
+
+    def get_manager(self) -> VectorStoreManager:
+        """A manager that splits as the configuration says; paths begin at ``global.DATA_PATH``.
+
+        Raises:
+            ConfigError: If the backend is another, or the embedding model can't be made.
+        """
+        return VectorStoreManager(
+            self._own_store(),
+            splitter=default_splitter(self._config.chunk_size, self._config.chunk_overlap),
+            data_path=self._config.data_path,
+            workers=self._workers,
         )
+
+    async def aget_manager(self) -> VectorStoreManager:
+        """The asynchronous twin of :meth:`get_manager`; loads the model in a thread."""
+        return await asyncio.to_thread(self.get_manager)
+
+    def _own_store(self) -> PostgresVectorStore:
+        store = self.get_vectorstore() if self.backend == "postgres" else None
+        if not isinstance(store, PostgresVectorStore):
+            raise ConfigError({"services.vectorstore.backend": "must be postgres for this"})
+        return store
+
+    def _in_postgres(self, model: Embeddings) -> VectorStore:
         database = self._database or Database(self._dsn())
-        return PostgresVectorStore(model, database=database, collection=spec)
+        return PostgresVectorStore(model, database=database, collection=self._spec)
 
     def _in_chroma(self, model: Embeddings) -> VectorStore:
         import chromadb  # noqa: PLC0415 - an extra
@@ -136,8 +192,8 @@ class VectorstoreConnector:
 
     def _model(self) -> Embeddings:
         name = self._config.embedding_model
-        known = _section(self._config.data_manager_config, "embedding_class_map")
-        about, where = _section(known, name), f"data_manager.embedding_class_map.{name}"
+        about = at(self._config.data_manager_config, "embedding_class_map", name)
+        where = f"data_manager.embedding_class_map.{name}"
         path = about.get("class")
         if not isinstance(path, str) or "." not in path:
             raise ConfigError(
@@ -148,7 +204,7 @@ class VectorstoreConnector:
             made_by = getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ConfigError({f"{where}.class": f"can't be imported: {error}"}) from error
-        return made_by(**_section(about, "kwargs"))  # type: ignore[no-any-return]  # the store checks it
+        return made_by(**at(about, "kwargs"))  # type: ignore[no-any-return]  # the store checks it
 
 
 def _backend(asked: object) -> str:
@@ -178,8 +234,3 @@ def _password() -> str | None:
         return Path(path).read_text().strip()
     except OSError as error:
         raise ConfigError({"PG_PASSWORD_FILE": f"can't be read: {error.strerror}"}) from error
-
-
-def _section(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = given.get(name)
-    return section if isinstance(section, Mapping) else {}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
-from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg import Collections, Database, PostgresVectorStore
 from a2rchi_pg.connector import VectorstoreConnector
 from a2rchi_pg.errors import CollectionMismatch, ConfigError
 
@@ -90,7 +90,10 @@ def test_chroma_works_where_it_is_installed(model: WordModel, tmp_path: Path):
     asked["services"]["chromadb"] = {
         "use_HTTP_chromadb_client": False, "local_vstore_path": str(tmp_path)
     }  # fmt: skip
-    store = VectorstoreConnector(asked, embedding=model).get_vectorstore()
+    connector = VectorstoreConnector(asked, embedding=model)
+    with pytest.raises(ConfigError, match="must be postgres for this"):
+        connector.get_retriever()
+    store = connector.get_vectorstore()
     store.add_texts(["the whale", "a fox"])
     assert [each.page_content for each in store.similarity_search("fox", k=1)] == ["a fox"]
 
@@ -103,9 +106,83 @@ async def test_the_example_needs_no_warning_and_the_twin_does_the_same(model: Wo
     assert connector.collection_name == "default_collection_with_HuggingFaceEmbeddings"
 
 
+def test_what_the_data_manager_says_of_chunks_and_searches(database: Database, tmp_path: Path):
+    asked = config()
+    asked["global"] = {"DATA_PATH": str(tmp_path)}
+    asked["data_manager"] |= {
+        "collection_name": "notes", "chunk_size": 40, "chunk_overlap": 0, "parallel_workers": 2,
+        "retrievers": {
+            "semantic_retriever": {"num_documents_to_retrieve": 3},
+            "bm25_retriever": {"num_documents_to_retrieve": 2},
+            "hybrid_retriever": {
+                "num_documents_to_retrieve": 5, "bm25_weight": 0.6, "semantic_weight": 0.4,
+                "bm25_k1": 0.5, "bm25_b": 0.25,
+            },
+        },
+    }  # fmt: skip
+    connector = VectorstoreConnector(asked, database=database)
+    (tmp_path / "whale.txt").write_text("The whale is a mammal of the sea. " * 20)
+    manager = connector.get_manager()
+    manager.add_folder(tmp_path)
+    assert manager.update_vectorstore().chunks == 20
+    collection = Collections(database).get("notes_with_Words")
+    assert collection is not None
+    assert (collection.k1, collection.b) == (0.5, 0.25)
+    hybrid = connector.get_retriever()
+    assert (hybrid.search_type, hybrid.k) == ("hybrid", 5)
+    assert hybrid.search_kwargs == {"bm25_weight": 0.6, "semantic_weight": 0.4}
+    assert len(hybrid.invoke("whale")) == 5
+    assert len(connector.get_retriever("similarity").invoke("whale")) == 3
+    assert len(connector.get_retriever("bm25").invoke("whale")) == 2
+
+
+async def test_the_older_form_of_searches(database: Database, model: WordModel):
+    asked = config()
+    asked["data_manager"] |= {
+        "num_documents_to_retrieve": 7, "use_hybrid_search": False, "bm25": {"k1": 0.5, "b": 0.75},
+    }  # fmt: skip
+    connector = VectorstoreConnector(asked, database=database, embedding=model)
+    plain = await connector.aget_retriever()
+    assert (plain.search_type, plain.k, plain.search_kwargs) == ("similarity", 7, {})
+    assert (await connector.aget_retriever("hybrid")).k == 7
+    manager = await connector.aget_manager()
+    assert manager.update_vectorstore().added == 0
+
+
+def test_settings_without_effect_are_named(model: WordModel):
+    asked = config()
+    about = asked["data_manager"]["embedding_class_map"]["Words"]
+    about["query_embedding_instructions"] = "Represent this"
+    asked["data_manager"] |= {
+        "reset_collection": True, "stemming": {"enabled": True}, "chunk_seize": 5,
+        "retrievers": {"hybrid_retriever": {"weight": 1}, "grading": {}}, "sources": {"git": {}},
+    }  # fmt: skip
+    with pytest.warns(UserWarning, match="without effect") as caught:
+        VectorstoreConnector(asked, embedding=model)
+    assert (len(caught), caught[0].filename) == (1, __file__)
+    for named in (
+        "reset_collection", "stemming", "Words.query_embedding_instructions", "chunk_seize",
+        "hybrid_retriever.weight", "retrievers.grading",
+    ):  # fmt: skip
+        assert f"{named}: " in str(caught[0].message)
+    assert "sources" not in str(caught[0].message)
+
+
+def of_manager(**settings: Any) -> dict[str, Any]:
+    asked = config()
+    asked["data_manager"] |= settings
+    return asked
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
+        (of_manager(chunk_size=10, chunk_overlap=10), "StaticConfig"),
+        (of_manager(chunk_size="big"), "chunk_size"),
+        (of_manager(parallel_workers=0), "data_manager.parallel_workers"),
+        (of_manager(bm25={"k1": 0}), "data_manager"),
+        (of_manager(bm25_weight=0.9), "DynamicConfig"),
+        (of_manager(num_documents_to_retrieve="all"), "num_documents_to_retrieve"),
         (config(vectorstore={"backend": "faiss"}), "services.vectorstore.backend"),
         (config(vectorstore={"distance_metric": "hamming"}), "distance_metric"),
         (config(postgres={"password": "hunter2"}), "services.postgres.password"),

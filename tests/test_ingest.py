@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from langchain_core.documents import Document
@@ -19,9 +15,6 @@ from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.ingest import IngestProgress, VectorStoreManager, main
 from tests.database_support import commands, rows
 from tests.plugins.stores import WordModel
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -297,57 +290,6 @@ def test_g2_two_managers_share_the_work(database: Database, tmp_path: Path):
     assert not any(report.failed or report.updated for report in reports)
     assert sorted(asked(models[0]) + asked(models[1])) == [f"text {name}" for name in names]
     assert len(database.run(rows(CHUNKS))) == 150
-
-
-CRASHING = """
-import sys, time
-from a2rchi_pg import Database, PostgresVectorStore
-from a2rchi_pg.ingest import VectorStoreManager
-from tests.plugins.stores import WordModel
-class Slow(WordModel):
-    def embed_documents(self, texts):
-        time.sleep(0.05)
-        return super().embed_documents(texts)
-with Database(sys.argv[1]) as database:
-    store = PostgresVectorStore(Slow(), database=database, collection="c")
-    manager = VectorStoreManager(store, workers=2, lease=0.3)
-    print("ready", flush=True)
-    manager.update_vectorstore()
-"""
-
-
-@pytest.mark.servers("full")
-def test_g3_killed_at_any_moment_the_next_run_completes_it(
-    dsn: str, database: Database, manager: VectorStoreManager, tmp_path: Path
-):
-    for n in range(200):
-        (tmp_path / f"{n:03}.txt").write_text(f"text {n}")
-    manager.add_folder(tmp_path)
-    for pause in (0.05, 0.15, 0.3):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CRASHING, dsn], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
-        )
-        assert child.stdout is not None
-        with child.stdout:
-            assert child.stdout.readline() == "ready\n"
-            time.sleep(pause)
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-    eventually(lambda: manager.update_vectorstore().waiting == 0)
-    states = database.run(rows(STATES))
-    assert [row[1:] for row in states] == [("embedded", 1, True, None)] * 200
-    chunks = database.run(rows(CHUNKS))
-    assert [(row[0], row[1], row[5]) for row in chunks] == [
-        (f"{n:03}.txt", 0, f"text {n}") for n in range(200)
-    ]
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(100):
-        if holds():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never held")
 
 
 async def test_the_twins_do_the_same(manager: VectorStoreManager, folder: Path):

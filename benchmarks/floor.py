@@ -371,6 +371,15 @@ def adds(database: Database, dsn: str, model: GivenVectors, batches: int) -> Ite
 
 def filled(database: Database, dsn: str, spec: CollectionSpec, rows: int) -> None:
     """Make a collection of that many chunks: loaded by COPY, indexed afterwards."""
+    with loading(database, dsn, spec, rows):
+        pass
+
+
+@contextmanager
+def loading(
+    database: Database, dsn: str, spec: CollectionSpec, rows: int
+) -> Iterator[tuple[psycopg.Connection[Any], sql.Identifier]]:
+    """A collection that is loaded, and its table; it is indexed on leaving."""
     collections = Collections(database)
     collections.drop(spec.name)
     collection = collections.create(spec, DIM)
@@ -382,8 +391,9 @@ def filled(database: Database, dsn: str, spec: CollectionSpec, rows: int) -> Non
             data = Data(seed=1)
             for start in range(0, rows, 5_000):
                 bare.copy(data.chunks(min(5_000, rows - start), f"doc-{start}"))
-        collections.build_indexes(spec.name)
         table = sql.Identifier(collection.partition)
+        yield connection, table
+        collections.build_indexes(spec.name)
         connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(table))
 
 

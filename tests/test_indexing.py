@@ -12,9 +12,11 @@ from a2rchi_pg import Database, PostgresVectorStore
 from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.indexing import PostgresRecordManager
 from tests.database_support import commands
-from tests.plugins.stores import ids
+from tests.plugins.stores import ids, rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.plugins.stores import NewStore, WordModel
 
 pytestmark = pytest.mark.timeout(60)
@@ -37,11 +39,17 @@ LEFT = {
 }
 
 
-async def indexed(way: str, given: list[Document], store: Any, cleanup: Cleanup) -> Any:
+async def indexed(
+    way: str,
+    given: list[Document],
+    store: Any,
+    cleanup: Cleanup,
+    records: PostgresRecordManager | None = None,
+) -> Any:
     options: dict[str, Any] = {
-        "cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256",
+        "cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256", "batch_size": 1,
     }  # fmt: skip
-    records = PostgresRecordManager(store)
+    records = records or PostgresRecordManager(store)
     if way == "sync":
         return index(given, records, store, **options)
     return await aindex(given, records, store, **options)
@@ -64,6 +72,59 @@ async def test_all_modes_of_cleanup(new_store: NewStore, way: str, cleanup: Clea
     assert len(records.list_keys()) == len(LEFT[cleanup])
     fixed = records.reconcile()
     assert (fixed.records, fixed.chunks) == (0, 0)
+
+
+class Killed(BaseException):
+    """The end of a process, at the place where it is raised."""
+
+
+def killed_after(steps: int, store: PostgresVectorStore, records: PostgresRecordManager) -> None:
+    """Let so many of an indexing's writes happen, and no more."""
+    left = iter(range(steps))
+
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(left, None) is None:
+                raise Killed
+            return write(*args, **kwargs)
+
+        return call
+
+    for name in ("add_documents", "aadd_documents", "delete", "adelete"):
+        setattr(store, name, counted(getattr(store, name)))
+    for name in ("update", "aupdate", "delete_keys", "adelete_keys"):
+        setattr(records, name, counted(getattr(records, name)))
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("cleanup", [None, "incremental", "full", "scoped_full"])
+async def test_killed_between_any_steps_reconcile_restores_agreement(
+    new_store: NewStore, model: WordModel, way: str, cleanup: Cleanup
+):
+    torn = 0
+    for steps in range(20):
+        store = new_store()
+        await indexed(way, OLD, store, cleanup)
+        dying = PostgresVectorStore(
+            model, database=store.database, collection=store.collection_name
+        )
+        records = PostgresRecordManager(dying)
+        killed_after(steps, dying, records)
+        try:
+            await indexed(way, NEW, dying, cleanup, records)
+        except Killed:
+            pass
+        else:
+            break
+        records = PostgresRecordManager(store)
+        fixed = records.reconcile() if way == "sync" else await records.areconcile()
+        torn += fixed.records + fixed.chunks
+        assert set(records.list_keys()) == {row.id for row in rows(store)}
+        await indexed(way, NEW, store, cleanup)
+        assert texts(store) == LEFT[cleanup]
+        assert set(records.list_keys()) == {row.id for row in rows(store)}
+    assert steps == (6 if cleanup else 4), "two adds, perhaps a delete, each and its record"
+    assert torn == 2 + 4 - len(LEFT[cleanup]), "what each left without its record"
 
 
 async def test_reconcile_restores_agreement(new_store: NewStore):

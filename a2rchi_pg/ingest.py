@@ -180,7 +180,7 @@ class VectorStoreManager:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Ingest a folder from the command line; returns the exit code, 1 if a document failed."""
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     try:
         model = _model(asked.embedding)
         with ExitStack() as stack:
@@ -202,24 +202,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    main = argparse.ArgumentParser(
         prog="python -m a2rchi_pg.ingest",
         description="Bring a folder into the catalog, and a collection in line with it.",
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--collection", default="default")
-    parser.add_argument(
+    main.add_argument("folder", type=Path)
+    main.add_argument("--collection", default="default")
+    main.add_argument(
         "--embedding", required=True, metavar="MODULE:NAME",
         help="the LangChain embedding model: an object, or something to call that makes one",
     )  # fmt: skip
-    where = parser.add_mutually_exclusive_group()
+    where = main.add_mutually_exclusive_group()
     where.add_argument("--dsn", help="the database; without, A2RCHI_PG_DSN or libpq's PG*")
     where.add_argument("--data", metavar="FOLDER", help="an embedded server's data instead")
-    parser.add_argument("--pattern", action="append", help="which files, as *.md; may be repeated")
-    parser.add_argument("--workers", type=int, help="threads that load and split")
-    parser.add_argument("--batch-size", type=int, default=128, help="texts a call of the model")
-    return parser
+    main.add_argument("--pattern", action="append", help="which files, as *.md; may be repeated")
+    main.add_argument("--workers", type=int, help="threads that load and split")
+    main.add_argument("--batch-size", type=int, default=128, help="texts a call of the model")
+    return main
 
 
 def _model(name: str) -> Embeddings:

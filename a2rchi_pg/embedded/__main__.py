@@ -30,7 +30,7 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:
         return command(chosen)
@@ -39,14 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    main = argparse.ArgumentParser(
         prog="python -m a2rchi_pg.embedded",
         description="Start, stop and look at the PostgreSQL that lives in a directory.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = main.add_subparsers(required=True, metavar="COMMAND")
     start = _add(commands, "start", _start, "start it, keep it running until stop, print its DSN")
     start.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 too; print that DSN")
     start.add_argument("--binaries", help="a PostgreSQL 17 installation directory")
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "stop", _stop, "stop keeping it: it ends now, or with its last client")
     _add(commands, "status", _status, "say whether it runs, for whom, and where")
     _add(commands, "dsn", _dsn, "print the DSN of the running server")
-    return parser
+    return main
 
 
 def _add(

@@ -5,10 +5,10 @@ PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 # A test in a group runs in the group's process; ARGS='-n0' runs all in one, as --pdb needs.
 PYTEST := $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadgroup
-.PHONY: help demo test check format lint types layers bench clean dev
+.PHONY: help demo test check format lint types layers schema-docs bench clean dev
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Index real documents on an embedded server and search them
 	@sh .ci/python demo
@@ -34,6 +34,9 @@ types: dev ## mypy --strict and pyright
 
 layers: dev ## The import contracts in .importlinter
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+schema-docs: dev ## Write docs/schema.md from the comments in sql/
+	$(PYTHON) -m docs.schema
 
 bench: ## Against bare psycopg and other stores (FULL=1: 100,000 rows and more)
 	@sh .ci/python demo

@@ -48,7 +48,9 @@ COMMENT ON COLUMN documents.resource_hash IS 'Identity of the source (not of its
 COMMENT ON COLUMN documents.content_hash IS 'Fingerprint of the content last seen.';
 COMMENT ON COLUMN documents.enabled IS 'System tier of document selection.';
 COMMENT ON COLUMN documents.deleted_at IS 'Soft deletion; NULL while the document is live.';
-
+COMMENT ON COLUMN documents.ingested_at IS 'When the content was last collected.';
+COMMENT ON COLUMN documents.created_at IS 'When the catalog first heard of it.';
+COMMENT ON COLUMN documents.updated_at IS 'When this row last changed.';
 COMMENT ON COLUMN documents.origin IS 'Where it comes from, for grouping: a site, a repository …';
 COMMENT ON COLUMN documents.search_text IS 'What free text is looked for in: search_documents().';
 
@@ -76,6 +78,8 @@ CREATE INDEX documents_url ON documents USING hash (url);
 CREATE FUNCTION document_words(search_text text) RETURNS tsvector
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 AS $$ SELECT to_tsvector('simple', regexp_replace(search_text, '[^[:alnum:]]+', ' ', 'g')) $$;
+COMMENT ON FUNCTION document_words(text) IS
+    'The words of a text, without punctuation, as they are indexed.';
 
 CREATE FUNCTION build_catalog_indexes() RETURNS void
     LANGUAGE plpgsql

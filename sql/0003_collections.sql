@@ -51,6 +51,9 @@ COMMENT ON TABLE document_chunks IS
     'Chunks of text with their vectors; partition document_chunks_N… holds collection N. A new one '
     'has the rights and the row security of this table; after changing these here, run '
     'SELECT apply_chunk_rights(), as searches read the partitions by name.';
+COMMENT ON COLUMN document_chunks.document_id IS 'The document it was cut from; NULL if of none.';
+COMMENT ON COLUMN document_chunks.chunk_index IS 'Its place in the document, from 0.';
+COMMENT ON COLUMN document_chunks.start_char IS 'Where in the document''s text it begins.';
 CREATE INDEX document_chunks_document ON document_chunks (document_id, chunk_index);
 CREATE INDEX document_chunks_metadata ON document_chunks USING gin (metadata jsonb_path_ops);
 
@@ -91,6 +94,13 @@ CREATE TABLE indexed_documents (
 );
 COMMENT ON TABLE indexed_documents IS
     'How far each document has come into each collection, and from what content and model.';
+COMMENT ON COLUMN indexed_documents.attempts IS 'How often it was taken up since it was embedded.';
+COMMENT ON COLUMN indexed_documents.content_fingerprint IS 'Of the content its chunks are made from.';
+COMMENT ON COLUMN indexed_documents.embedding_fingerprint IS
+    'Of the splitter and the model that made them.';
+COMMENT ON COLUMN indexed_documents.leased_by IS 'Who is embedding it.';
+COMMENT ON COLUMN indexed_documents.leased_until IS
+    'When others may take it over; of a failed one, when it may be tried again.';
 CREATE INDEX indexed_documents_document ON indexed_documents (document_id)
     INCLUDE (collection_id, status, chunk_count, indexed_at);
 CREATE INDEX indexed_documents_status ON indexed_documents (collection_id, status)

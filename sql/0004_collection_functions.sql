@@ -30,6 +30,8 @@ AS $$
                 CASE collection.metric WHEN 'inner_product' THEN 'ip' ELSE collection.metric END)
     END
 $$;
+COMMENT ON FUNCTION vector_index_key(collections) IS
+    'What the vector index of a collection is built on: expression and operator class.';
 
 -- What the index of a declared metadata field is built on: the very expression that filters compare
 -- it by (class Field of a2rchi_pg/_filters.py), or the planner won't know it. NULL where the GIN
@@ -55,6 +57,8 @@ AS $$
         END AS value
     ) AS reached
 $$;
+COMMENT ON FUNCTION metadata_field_key(text, text) IS
+    'What the index of a declared field is built on; NULL where it needs none.';
 
 -- Whether somebody else is rebuilding an index of this table. Every other lock of that kind is on the
 -- table alone; and whoever waited would be waited for by REINDEX CONCURRENTLY: a deadlock.
@@ -82,6 +86,8 @@ EXCEPTION WHEN disk_full THEN
     EXECUTE definition;
 END
 $$;
+COMMENT ON FUNCTION build_index(text) IS
+    'Builds an index, without parallel workers where /dev/shm is too small for them.';
 
 -- Builds the indexes that declared fields lack.
 CREATE FUNCTION build_field_indexes(target collections) RETURNS text[]
@@ -107,6 +113,8 @@ BEGIN
     RETURN built;
 END
 $$;
+COMMENT ON FUNCTION build_field_indexes(collections) IS
+    'Builds the indexes that declared fields lack and returns their names.';
 
 -- Builds the indexes that a collection wants and lacks. A new collection has none until its first
 -- rows are in: building over many rows takes a fifth of the time that adding them one by one does.
@@ -195,6 +203,7 @@ COMMENT ON FUNCTION bm25_ranked IS 'Addresses and BM25 scores of the best matche
 CREATE FUNCTION role_or_public(role oid) RETURNS text
     LANGUAGE sql STABLE
 AS $$ SELECT CASE role WHEN 0 THEN 'PUBLIC' ELSE role::regrole::text END $$;
+COMMENT ON FUNCTION role_or_public(oid) IS 'The name of a role as GRANT takes it.';
 
 CREATE FUNCTION rights_on(relation regclass)
     RETURNS TABLE (columns text, privilege text, grantee text, grantable boolean)
@@ -211,6 +220,8 @@ AS $$
     ) AS given
     WHERE given.grantee <> relowner
 $$;
+COMMENT ON FUNCTION rights_on(regclass) IS
+    'The privileges of others than its owner on a relation and its columns.';
 
 -- Search names partitions, and PostgreSQL then asks for rights on these alone: so each is given those
 -- of its parent, and only those, with the row security that the parent has.
@@ -253,6 +264,8 @@ BEGIN
     END LOOP;
 END
 $$;
+COMMENT ON FUNCTION copy_chunk_rights(regclass) IS
+    'Makes the privileges and the row security of a table those of document_chunks.';
 
 -- For whoever granted or revoked something on document_chunks, or changed its row security.
 CREATE FUNCTION apply_chunk_rights() RETURNS integer

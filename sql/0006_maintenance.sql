@@ -28,6 +28,8 @@ BEGIN
     END LOOP;
 END
 $$;
+COMMENT ON FUNCTION lock_chunks(text[]) IS
+    'Takes tables for this transaction alone, holding others up for moments only.';
 
 -- Exchanges the names of two collections, and gives their tables and indexes new ones. A store that
 -- knows a collection by its table, in a statement it prepared long ago too, then finds none and looks
@@ -83,6 +85,8 @@ BEGIN
     END IF;
 END
 $$;
+COMMENT ON FUNCTION refuse_while_rebuilt(collections) IS
+    'Raises where another session is rebuilding an index of the collection.';
 
 -- What REINDEX CONCURRENTLY leaves behind when it is interrupted. The name tells, not the flag: such
 -- an index becomes valid when somebody rebuilds all there are, and two BM25 indexes on one table are

@@ -91,6 +91,7 @@ CREATE VIEW legacy_conversation_metadata AS
 SELECT conversation_id, user_id, client_id, title, created_at::timestamp AS created_at,
        last_message_at::timestamp AS last_message_at, archi_version, archi_version AS a2rchi_version
 FROM conversation_metadata;
+COMMENT ON VIEW legacy_conversation_metadata IS 'The old conversation_metadata.';
 
 -- There are no configs any more: conf_id stands for the model.
 CREATE VIEW legacy_conversations AS
@@ -98,16 +99,20 @@ SELECT archi_service, archi_service AS a2rchi_service, conversation_id, message_
        link, link AS context_title, context, ts::timestamp AS ts, model_used, pipeline_used,
        hashtext(coalesce(model_used, 'unknown')) AS conf_id
 FROM conversations;
+COMMENT ON VIEW legacy_conversations IS 'The old conversations; conf_id stands for the model.';
 
 CREATE VIEW legacy_configs AS
 SELECT DISTINCT hashtext(coalesce(model_used, 'unknown')) AS config_id, NULL::text AS config,
        coalesce(model_used, 'unknown') AS config_name
 FROM conversations;
+COMMENT ON VIEW legacy_configs IS
+    'The old configs: a row per model, as nothing else is told apart any more.';
 
 CREATE VIEW legacy_feedback AS
 SELECT message_id AS mid, message_id, feedback_ts::timestamp AS feedback_ts, feedback, feedback_msg,
        incorrect, unhelpful, inappropriate
 FROM feedback;
+COMMENT ON VIEW legacy_feedback IS 'The old feedback.';
 
 CREATE VIEW legacy_timing AS
 SELECT message_id AS mid, message_id,
@@ -125,11 +130,13 @@ SELECT message_id AS mid, message_id,
        server_response_msg_ts::timestamp AS server_response_msg_ts,
        msg_duration
 FROM timing;
+COMMENT ON VIEW legacy_timing IS 'The old timing.';
 
 CREATE VIEW legacy_agent_tool_calls AS
 SELECT a.id, m.conversation_id, a.message_id, a.step_number, a.tool_name, a.tool_args,
        a.tool_result, a.ts::timestamp AS ts
 FROM agent_tool_calls a JOIN conversations m USING (message_id);
+COMMENT ON VIEW legacy_agent_tool_calls IS 'The old agent_tool_calls.';
 
 CREATE VIEW legacy_agent_traces AS
 SELECT trace_id, conversation_id, message_id, user_message_id, NULL::text AS config_id,
@@ -139,6 +146,7 @@ SELECT trace_id, conversation_id, message_id, user_message_id, NULL::text AS con
        total_tool_calls, total_tokens_used, total_duration_ms, cancelled_by, cancellation_reason,
        started_at::timestamp AS created_at
 FROM agent_traces;
+COMMENT ON VIEW legacy_agent_traces IS 'The old agent_traces; failed is error here.';
 
 CREATE VIEW legacy_ab_comparisons AS
 SELECT comparison_id, conversation_id, user_prompt_message_id AS user_prompt_mid,
@@ -150,5 +158,6 @@ SELECT comparison_id, conversation_id, user_prompt_message_id AS user_prompt_mid
        is_config_a_first, preference, preference_ts::timestamp AS preference_ts,
        created_at::timestamp AS created_at
 FROM ab_comparisons;
+COMMENT ON VIEW legacy_ab_comparisons IS 'The old ab_comparisons.';
 
 INSERT INTO schema_migrations (number, name) VALUES (11, '0011_views.sql');

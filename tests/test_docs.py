@@ -20,6 +20,7 @@ from a2rchi_pg._filters import OPERATORS
 from a2rchi_pg._local_key import generate_key
 from a2rchi_pg.database import DSN_VARIABLE
 from a2rchi_pg.keyring import KEY_VARIABLE
+from docs import schema
 from tests.plugins.stores import WordModel
 
 if TYPE_CHECKING:
@@ -118,6 +119,13 @@ def calls(page: Path, folder: Path) -> Iterator[list[str]]:
 def test_links_lead_somewhere(page: Path):
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert missing == []
+
+
+@pytest.mark.servers("embedded")
+@pytest.mark.owner
+def test_the_schema_page_says_what_the_schema_says(dsn: str):
+    assert schema.PAGE.read_text() == schema.page(dsn), "run `make schema-docs`"
+    assert "None" not in schema.PAGE.read_text(), "every table, view and function has a comment"
 
 
 def test_the_table_of_operators_is_whole():

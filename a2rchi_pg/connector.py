@@ -162,9 +162,10 @@ class VectorstoreConnector:
 
     def _in_chroma(self, model: Embeddings) -> VectorStore:
         import chromadb  # noqa: PLC0415 - an extra
+        from chromadb.config import Settings  # noqa: PLC0415 - an extra
         from langchain_chroma import Chroma  # noqa: PLC0415 - an extra
 
-        asked, quiet = self._chroma, chromadb.Settings(anonymized_telemetry=False)
+        asked, quiet = self._chroma, Settings(anonymized_telemetry=False)
         if asked.get("use_HTTP_chromadb_client", True):
             host = asked.get("host", asked.get("chromadb_host", "localhost"))
             port = asked.get("port", asked.get("chromadb_port", 8000))

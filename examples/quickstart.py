@@ -10,14 +10,9 @@ The first run indexes; later ones find everything in place, and finish one that 
 from __future__ import annotations
 
 import argparse
-import ast
-import hashlib
-import importlib
-import inspect
 import pickle
 import re
 import sys
-import sysconfig
 from pathlib import Path
 from statistics import median
 from timeit import repeat
@@ -25,13 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import sklearn
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
+from local_model import LatentSemantics, digest
+from python_docs import python_docstrings
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import normalize
 
 from a2rchi_pg import A2rchiError, Collections, Database, PostgresVectorStore
 
@@ -39,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATA = Path(__file__).resolve().parents[1] / ".cache" / "demo"  # which git ignores
-NOT_FOR_READERS = r"(^|\.)(_|tests?\b|idlelib|lib2to3|(site|dist)-packages)"
-SHORTEST, LONGEST = 60, 1_200  # characters of a docstring, and of a chunk
+LONGEST = 1_200  # characters of a chunk
 QUESTIONS = [
     "run another program and capture its output",
     "wait for the first of several tasks to finish",
@@ -48,31 +40,6 @@ QUESTIONS = [
     "compare two texts and show where they differ",
 ]
 console = Console(markup=False, highlight=False)
-
-
-class LatentSemantics(Embeddings):
-    """TF-IDF folded into 256 dimensions, fitted on the texts; any model of LangChain's would do."""
-
-    def __init__(self, texts: list[str], state: str) -> None:
-        self.words = TfidfVectorizer(sublinear_tf=True, stop_words="english")
-        weights = self.words.fit_transform(texts)
-        svd = TruncatedSVD(min(256, *weights.shape), random_state=0).fit(weights)
-        self.axes = svd.components_.T.copy()  # in the order that the product reads it
-        self.fitted_on, self.state = len(texts), state
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """A vector of length 1 for each text."""
-        folded = self.words.transform(texts) @ self.axes
-        return normalize(folded + 1e-9).tolist()  # where no word is known, some direction
-
-    def embed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
-        return self.embed_documents([text])[0]
-
-
-def digest(*parts: Any) -> str:
-    """A short name for something long."""
-    return hashlib.sha256(repr(parts).encode(errors="replace")).hexdigest()[:24]
 
 
 def chunks(name: str, text: str, **where: Any) -> Iterator[Document]:
@@ -90,37 +57,9 @@ def chunks(name: str, text: str, **where: Any) -> Iterator[Document]:
 
 
 def python_documents() -> Iterator[Document]:
-    """The docstrings of the standard library, read from its files without importing them."""
-    root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(root.rglob("*.py")):
-        file = path.relative_to(root)
-        module = ".".join(file.with_suffix("").parts).removesuffix(".__init__").removeprefix("_py")
-        if not re.search(NOT_FOR_READERS, module):
-            for name, line, text in documented(module, ast.parse(path.read_bytes())):
-                yield from chunks(name, text, module=module, file=str(file), line=line)
-    # What is written in C has no file to read, and is safe to import.
-    for module in (each for each in sys.builtin_module_names if not each.startswith("_")):
-        for name, text in built_in(module, importlib.import_module(module)):
-            yield from chunks(name.removeprefix("builtins."), text, module=module)
-
-
-def documented(name: str, node: Any) -> Iterator[tuple[str, int, str]]:
-    """Name, line and docstring of what is public in a module's syntax tree."""
-    if len(text := ast.get_docstring(node) or "") > SHORTEST:
-        yield name, getattr(node, "lineno", 1), text
-    for child in node.body if isinstance(node, ast.Module | ast.ClassDef) else ():
-        named = isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if named and not child.name.startswith("_"):
-            yield from documented(f"{name}.{child.name}", child)
-
-
-def built_in(name: str, thing: object) -> Iterator[tuple[str, str]]:
-    """Name and docstring of what is public in a module that is there as an object only."""
-    if len(text := inspect.getdoc(thing) or "") > SHORTEST:
-        yield name, text
-    for each, member in getattr(thing, "__dict__", {}).items():
-        if callable(member) and not each.startswith("_"):
-            yield from built_in(f"{name}.{each}", member)
+    """The documentation of Python's standard library."""
+    for name, text, where in python_docstrings():
+        yield from chunks(name, text, **where)
 
 
 def folder_documents(folder: Path) -> Iterator[Document]:

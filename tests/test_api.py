@@ -99,6 +99,15 @@ async def test_what_was_sent_is_not_repeated(ada: AsyncClient):
     assert is_problem(response, 400, "invalid_json")
 
 
+@pytest.mark.servers("embedded")
+async def test_a_name_that_is_no_unicode_is_refused_like_any_other(boss: AsyncClient):
+    broken = b'{"settings": {"\\ud800": 1}}'
+    headers = {"if-match": "*", "content-type": "application/json"}
+    refused = await boss.put("/config/dynamic", content=broken, headers=headers)
+    assert is_problem(refused, 422, "invalid_config")
+    assert refused.json()["fields"] == {"\ud800": "there is no such setting"}
+
+
 async def test_without_a_database_it_says_so(monkeypatch: pytest.MonkeyPatch):
     database = Database(NOWHERE, timeout=0.2)
     app = application(database)
@@ -131,7 +140,7 @@ def test_every_endpoint_for_people_says_how_it_refuses():
         for method, operation in methods.items():
             refusals = {status for status in operation["responses"] if status >= "400"}
             if path not in OPEN:
-                assert refusals >= {"401", "422", "503"}, path
+                assert refusals >= {"400", "401", "422", "503"}, path
             assert ("403" in refusals) == ((method, path) in FOR_ADMINS), path
             for status in refusals:
                 assert set(operation["responses"][status]["content"]) == {

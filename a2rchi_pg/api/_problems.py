@@ -1,5 +1,6 @@
 """Errors as ``application/problem+json`` (RFC 9457), all of them translated here."""
 
+import json
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal
 
@@ -92,14 +93,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _SAID[status], "content": content} for status in statuses}
 
 
+class _ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        """As ASCII: the name of a field that nobody knows may hold what UTF-8 can't."""
+        return json.dumps(content).encode()
+
+
 def _response(error: Exception) -> Response:
     problem, headers = _translate(error)
-    return JSONResponse(
-        problem.model_dump(exclude_none=True),
-        status_code=problem.status,
-        headers=dict(headers),
-        media_type="application/problem+json",
-    )
+    return _ProblemResponse(problem.model_dump(exclude_none=True), problem.status, dict(headers))
 
 
 def _translate(error: Exception) -> tuple[Problem, Mapping[str, str]]:

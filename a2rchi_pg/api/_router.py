@@ -24,6 +24,7 @@ from a2rchi_pg.vectorstore import PostgresVectorStore
 
 _FOR_PEOPLE = (_config, _profile, _documents, _selection, _conversations, _messages, _comparisons)
 _FOR_ADMINS = (_config, _documents, _selection, _analytics)
+_ANYBODY = (400, 401, 422, 503)  # what every endpoint may answer: a body may be no JSON, …
 
 
 def create_router(
@@ -56,15 +57,11 @@ def create_router(
     people = [Depends(identify(services, current_user))]
     admins = [*people, *admit(require_admin)]
     for group in _FOR_PEOPLE:
-        router.include_router(group.router, dependencies=people, responses=problems(401, 422, 503))
+        router.include_router(group.router, dependencies=people, responses=problems(*_ANYBODY))
     if keyring is not None:
-        router.include_router(_keys.router, dependencies=people, responses=problems(401, 422, 503))
+        router.include_router(_keys.router, dependencies=people, responses=problems(*_ANYBODY))
     if store is not None:
-        router.include_router(
-            _search.router, dependencies=people, responses=problems(401, 422, 503)
-        )
+        router.include_router(_search.router, dependencies=people, responses=problems(*_ANYBODY))
     for group in _FOR_ADMINS:
-        router.include_router(
-            group.admin, dependencies=admins, responses=problems(401, 403, 422, 503)
-        )
+        router.include_router(group.admin, dependencies=admins, responses=problems(*_ANYBODY, 403))
     return router

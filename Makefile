@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 # A test in a group runs in the group's process; ARGS='-n0' runs all in one, as --pdb needs.
 PYTEST := $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadgroup
-.PHONY: help demo test check format lint types layers schema-docs bench clean dev
+.PHONY: help demo assistant test check format lint types layers schema-docs bench clean dev
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -13,6 +13,11 @@ help: ## List these commands
 demo: ## Index real documents on an embedded server and search them
 	@sh .ci/python demo
 	@$(PYTHON) examples/quickstart.py
+
+assistant: ## Ask documents in the browser (FOLDER=~/docs for yours, MODEL=provider:name)
+	@sh .ci/python assistant
+	@$(PYTHON) -m examples.assistant $(if $(FOLDER),--folder "$(FOLDER)") \
+	    $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 test: dev ## Run the tests (ARGS='-k name' for some of them)
 	$(PYTEST) $(ARGS)

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 DEFAULT_EF_SEARCH = 100
 FILTERED_EF_SEARCH = 200  # an index scan that passes over rows loses some recall on the way
 MAX_EF_SEARCH = 1000  # pgvector's own limit; an iterative scan goes on beyond it
+# Times its candidates: of fifty and more, chance hides so many that too few are left less often
+# than of the few of other searches, which have scope's spare.
+FUSED_SPARE = 3
 EXACT_SHARE = 25  # where more than a 25th of the rows is asked for, exact search is the faster
 MAX_QUERY_WORDS = 500  # a BM25 query costs time by its words: 1,000 take 80 ms, 1 MB takes minutes
 MAX_QUERY_CHARACTERS = 20_000
@@ -135,6 +138,7 @@ def hybrid(
     ``words`` rows are asked of the lexical leg: more where some came twice; see lexical().
     """
     count = max(fusion.candidates, k)
+    shown = shown._replace(spare=min(shown.spare, FUSED_SPARE))
     sizes = _Sizes(k=k, candidates=count, words=words or count, spare=shown.spare)
     collection = _planned(collection, count * shown.spare)
     filtered = condition.sql != EVERYTHING.sql

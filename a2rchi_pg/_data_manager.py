@@ -42,20 +42,18 @@ def collection_of(config: StaticConfig) -> CollectionSpec:
     Raises:
         ConfigError: If they are out of range.
     """
-    manager = config.data_manager_config
+    manager, usual = config.data_manager_config, CollectionSpec()
     hybrid, lexical = at(manager, "retrievers", "hybrid_retriever"), at(manager, "bm25")
     lexical = {**lexical, **at(manager, "retrievers", "bm25_retriever")}
-    given = {
-        name: hybrid.get(f"bm25_{name}", lexical.get(name))
-        for name in ("k1", "b")
-        if f"bm25_{name}" in hybrid or name in lexical
-    }
+    k1 = hybrid.get("bm25_k1", lexical.get("k1", usual.k1))
+    b = hybrid.get("bm25_b", lexical.get("b", usual.b))
     try:
         return CollectionSpec(
             name=config.collection,
             metric=config.distance_metric,
             embedding_model=config.embedding_model,
-            **{name: number(value, name, 0, 10) for name, value in given.items()},
+            k1=number(k1, "k1", 0.1, 10),
+            b=number(b, "b", 0, 1),
         )
     except InvalidInput as error:
         raise ConfigError({"data_manager": f"BM25: {error}"}) from error

@@ -1,0 +1,79 @@
+"""What went wrong in the older manager, and doesn't in this one; the others stand by their topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from a2rchi_pg import Collections, Database, PostgresVectorStore
+from a2rchi_pg.errors import A2rchiError, DimensionMismatch
+from a2rchi_pg.ingest import VectorStoreManager
+from tests.database_support import backends, rows
+from tests.plugins.stores import WordModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(120)
+
+COUNTS = """
+    SELECT c.name, count(*)
+    FROM document_chunks k JOIN collections c ON c.id = k.collection_id GROUP BY 1 ORDER BY 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for n in range(70):
+        (tmp_path / f"{n}.txt").write_text(f"text {n}")
+    return tmp_path
+
+
+def manager(database: Database, collection: str = "c", dimensions: int = 8) -> VectorStoreManager:
+    store = PostgresVectorStore(WordModel(dimensions), database=database, collection=collection)
+    return VectorStoreManager(store, workers=8)
+
+
+def test_g4_many_workers_share_the_pool(dsn: str, folder: Path):
+    with Database(dsn, max_size=2, application_name="g4") as database:
+        managing = manager(database)
+        managing.add_folder(folder)
+        seen: set[int] = set()
+        report = managing.update_vectorstore(progress=lambda _: seen.update(backends(dsn, "g4")))
+    assert report.added == 70
+    assert 1 <= len(seen) <= 2
+
+
+def test_g5_what_stops_an_update_is_raised(dsn: str, database: Database, folder: Path):
+    with Database(dsn) as lost:
+        managing = manager(lost)
+        managing.add_folder(folder)
+        with pytest.raises(A2rchiError, match="closed"):
+            managing.update_vectorstore(progress=lambda _: lost.close())
+    assert [name for name, _ in database.run(rows(COUNTS))] == ["c"], "what was done stays"
+
+
+def test_g7_dropping_a_collection_leaves_the_others_as_they_are(database: Database, folder: Path):
+    first, second = manager(database, "first"), manager(database, "second")
+    first.add_folder(folder)
+    assert (first.update_vectorstore().added, second.update_vectorstore().added) == (70, 70)
+    Collections(database).drop("first")
+    assert database.run(rows(COUNTS)) == [("second", 70)]
+    assert second.update_vectorstore().unchanged == 70
+    assert manager(database, "first").update_vectorstore().added == 70
+
+
+def test_g25_a_collection_is_as_long_as_its_models_vectors(database: Database, folder: Path):
+    managing = manager(database, dimensions=24)
+    managing.add_folder(folder)
+    assert managing.update_vectorstore().added == 70
+    collection = Collections(database).get("c")
+    assert collection is not None
+    assert collection.dimensions == 24
+    (folder / "0.txt").write_text("another text")
+    other = manager(database, dimensions=8)
+    with pytest.raises(DimensionMismatch, match="24 dimensions"):
+        other.add_folder(folder)
+        other.update_vectorstore()
+    assert database.run(rows(COUNTS)) == [("c", 70)], "nothing was lost"

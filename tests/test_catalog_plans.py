@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from a2rchi_pg import CatalogRepository, Collections, CollectionSpec, Database, SelectionRepository
+from a2rchi_pg._syncing import remove_deleted
 from tests.database_support import wait_until
 from tests.plugins.servers import new_database
 from tests.plugins.stores import CountingRunner
@@ -142,6 +143,27 @@ def test_a_call_is_one_trip_and_reads_indexes(large: Database, call: str):
     ran = [node for node in nodes(row[0][0]["Plan"]) if node["Actual Loops"]]
     whole = {node["Relation Name"] for node in ran if node["Node Type"] == "Seq Scan"}
     assert whole <= SMALL
+
+
+def test_g8_what_was_deleted_is_taken_out_by_indexes(large: Database):
+    collection = Collections(large).get("c")
+    assert collection is not None
+    statement = next(iter(remove_deleted(collection)))
+    with psycopg.connect(large._settings.conninfo) as connection:
+        row = connection.execute(b"EXPLAIN (FORMAT JSON) " + statement.query).fetchone()
+    assert row is not None
+    planned = nodes(row[0][0]["Plan"])
+    chunks = [node for node in planned if node.get("Relation Name") == collection.partition]
+    assert {node["Node Type"] for node in chunks} <= {
+        "Index Scan",
+        "ModifyTable",
+        "Bitmap Heap Scan",
+    }
+    assert not [
+        node["Relation Name"]
+        for node in planned
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "documents"
+    ]
 
 
 def test_free_text_has_an_index_even_for_what_all_hold(large: Database, server: Server):

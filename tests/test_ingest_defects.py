@@ -1,4 +1,4 @@
-"""What went wrong in the older manager, and doesn't in this one; the others stand by their topic."""
+"""What went wrong in the older manager and does not in this one; others stand by their topic."""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 BLOCK = re.compile(r"(?ms)^```(\w+)(?: ([^\n]*))?\n(.*?)^```$")
+ASSIGNMENT = re.compile(r"""\w+=("[^"]*"|'[^']*'|\S*)""")
+TARGET = re.compile(r"(?m)(?:^|`)make ([a-z-]+)")
 COMMAND = re.compile(r"python -m (a2rchi_pg[.\w]*)")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 # In place of the program, so that a shell takes each command apart and none is run.
@@ -105,9 +107,9 @@ def calls(page: Path, folder: Path) -> Iterator[list[str]]:
     for block in blocks(page):
         if block.language == "sh":
             lines = block.code.replace("\\\n", " ").splitlines()
-            ours = [line for line in lines if COMMAND.search(line) or re.match(r"\w+=", line)]
-            script = "\n".join([RECORDER, *ours])
-            subprocess.run(["sh", "-euc", script], cwd=folder, timeout=10, check=True)
+            ours = [line for line in lines if COMMAND.search(line) or ASSIGNMENT.fullmatch(line)]
+            shell = ["/bin/sh", "-euc", "\n".join([RECORDER, *ours])]
+            subprocess.run(shell, cwd=folder, env={"PATH": "/nowhere"}, timeout=10, check=True)
     recorded = folder / "calls"
     for line in recorded.read_text().split("\0\n") if recorded.exists() else []:
         if line:
@@ -137,6 +139,12 @@ def test_the_index_names_every_page():
     index = (ROOT / "docs/README.md").read_text()
     pages = [page.name for page in PAGES if page.name != "README.md"]
     assert [name for name in pages if f"({name})" not in index] == []
+
+
+def test_make_has_what_is_said_of_it():
+    asked = {target for page in PAGES for target in TARGET.findall(page.read_text())}
+    has = re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text())
+    assert asked <= set(has)
 
 
 def test_the_readme_fits_on_a_few_screens():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg import CollectionSpec, Database, PostgresVectorStore
 from a2rchi_pg.ingest import VectorStoreManager
 from tests.database_support import rows, wait_until
 from tests.plugins.stores import WordModel
@@ -27,7 +27,7 @@ KILLS = 10
 # Imports once, and forks a manager that is killed for each line of seconds.
 KILLING = """
 import os, signal, sys, time
-from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg import CollectionSpec, Database, PostgresVectorStore
 from a2rchi_pg.ingest import VectorStoreManager
 from tests.plugins.stores import WordModel
 class Slow(WordModel):
@@ -36,7 +36,8 @@ class Slow(WordModel):
         return super().embed_documents(texts)
 def manage():
     with Database(sys.argv[1]) as database:
-        store = PostgresVectorStore(Slow(), database=database, collection="killed")
+        spec = CollectionSpec(name="killed", embedding_model="words")
+        store = PostgresVectorStore(Slow(), database=database, collection=spec)
         manager = VectorStoreManager(store, workers=2, lease=0.3, batch_size=8)
         while True:
             manager.update_vectorstore()
@@ -97,7 +98,8 @@ def killed(dsn: str) -> Iterator[Callable[[float], int]]:
 
 
 def manager(database: Database, collection: str) -> VectorStoreManager:
-    store = PostgresVectorStore(WordModel(), database=database, collection=collection)
+    spec = CollectionSpec(name=collection, embedding_model="words")
+    store = PostgresVectorStore(WordModel(), database=database, collection=spec)
     return VectorStoreManager(store, workers=2)
 
 

@@ -27,6 +27,7 @@ from a2rchi_pg.catalog import CatalogRepository
 from a2rchi_pg.collections import calibrate
 from a2rchi_pg.errors import (
     A2rchiError,
+    CollectionMismatch,
     DimensionMismatch,
     IllegalTransition,
     InvalidInput,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from a2rchi_pg._syncing import Due
+    from a2rchi_pg.collections import Collection
     from a2rchi_pg.vectorstore import PostgresVectorStore
 
 WINDOW = 32  # documents taken up at a time: what a crash leaves behind, and others wait for
@@ -137,6 +139,20 @@ class Settings:
         ]
         return Prepared(pieces=pieces, metadatas=metadatas)
 
+    def check_model(self, collection: Collection) -> None:
+        """Refuse to bring vectors of another model among those of a collection.
+
+        Raises:
+            CollectionMismatch: If the two have names, and these differ.
+        """
+        stored, own = collection.embedding_model, self.store.embedding_model
+        if stored and own != stored:
+            raise CollectionMismatch(
+                f"collection {collection.name!r} was filled by embedding model {stored!r}, this "
+                f"store embeds with {own!r}: make another beside it with store.reembed(), or, "
+                f"where both are one model, say so: CollectionSpec(embedding_model={stored!r})"
+            )
+
 
 class Update:
     """One run of a manager over its collection."""
@@ -149,6 +165,7 @@ class Update:
         self._owner = f"{os.uname().nodename}-{os.getpid()}-{token_hex(6)}"
         self._collection = settings.store.create_collection()
         self._model, self._model_name = settings.store.embeddings, self._collection.embedding_model
+        settings.check_model(self._collection)
         made_by = f"{self._model_name}\n{settings.splitter_name}"
         self._embedding = sha256(made_by.encode()).hexdigest()[:32]
         self._counts: Counter[str] = Counter()

@@ -79,6 +79,11 @@ class WritableStore(VectorStore):
         return self._store.spec.name
 
     @property
+    def embedding_model(self) -> str | None:
+        """The model's name, as it is recorded with a collection that the store makes."""
+        return self._store.spec.embedding_model
+
+    @property
     def database(self) -> Runner:
         """Where the collection is."""
         return self._database

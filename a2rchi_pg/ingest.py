@@ -168,6 +168,7 @@ class VectorStoreManager:
             What was done. A document that fails is in it, and stops no other.
 
         Raises:
+            CollectionMismatch: If the collection was filled by a model of another name.
             DimensionMismatch: If the model's vectors don't fit the collection.
             DatabaseError: If the database can't be reached; what was finished stays.
         """

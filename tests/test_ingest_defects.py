@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from a2rchi_pg import Collections, Database, PostgresVectorStore
-from a2rchi_pg.errors import A2rchiError, DimensionMismatch
+from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore
+from a2rchi_pg.errors import A2rchiError, CollectionMismatch, DimensionMismatch
 from a2rchi_pg.ingest import VectorStoreManager
 from tests.database_support import backends, rows
 from tests.plugins.stores import WordModel
@@ -77,3 +77,16 @@ def test_g25_a_collection_is_as_long_as_its_models_vectors(database: Database, f
         other.add_folder(folder)
         other.update_vectorstore()
     assert database.run(rows(COUNTS)) == [("c", 70)], "nothing was lost"
+
+
+def test_vectors_of_two_models_are_never_mixed(database: Database, folder: Path):
+    managing = manager(database)
+    managing.add_folder(folder)
+    managing.update_vectorstore()
+    (folder / "0.txt").write_text("another text")
+    managing.add_folder(folder)
+    named = CollectionSpec(name="c", embedding_model="another")
+    store = PostgresVectorStore(WordModel(8), database=database, collection=named)
+    with pytest.raises(CollectionMismatch, match=r"'WordModel'.* embeds with 'another'.*reembed"):
+        VectorStoreManager(store).update_vectorstore()
+    assert manager(database).update_vectorstore().updated == 1

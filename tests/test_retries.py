@@ -81,7 +81,8 @@ async def test_of_two_in_a_deadlock_both_come_through(database: Database, counte
         yield from execute("UPDATE counter SET n = n + 1 WHERE id = %(id)s", id=second)
 
     await asyncio.gather(database.arun(both(1, 2)), database.arun(both(2, 1)))
-    assert len(attempts) == 3
+    # The loser, tried again at once, may meet the winner a second time.
+    assert len(attempts) >= 3
     assert (count(counter, 1), count(counter, 2)) == (2, 2)
 
 

@@ -20,7 +20,7 @@ from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
 from psycopg.types import TypeInfo
 
-from a2rchi_pg import _dsn, _vectors
+from a2rchi_pg import _dsn, _jsonb, _vectors
 from a2rchi_pg.errors import DatabaseError, InvalidInput, Unavailable, translate
 
 if TYPE_CHECKING:
@@ -217,14 +217,16 @@ def _escape_option(value: str) -> str:
 
 
 def configure(connection: Connection[Any]) -> None:
-    """Register the vector type, where the extension is installed."""
+    """Register jsonb, and the vector type where the extension is installed."""
+    _jsonb.register(connection)
     info = TypeInfo.fetch(connection, "vector")
     if info is not None:
         _vectors.register(connection, info)
 
 
 async def aconfigure(connection: AsyncConnection[Any]) -> None:
-    """Register the vector type, where the extension is installed."""
+    """Register jsonb, and the vector type where the extension is installed."""
+    _jsonb.register(connection)
     info = await TypeInfo.fetch(connection, "vector")
     if info is not None:
         _vectors.register(connection, info)

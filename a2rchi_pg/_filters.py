@@ -80,8 +80,10 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Condition:  # noqa: A002
     Raises:
         FilterError: If it can't be understood; names what and says what is accepted.
     """
+    if filter is None:
+        return EVERYTHING
     builder = _Builder()
-    sql = builder.filter({} if filter is None else filter, depth=0)
+    sql = builder.filter(filter, depth=0)
     return Condition(sql=sql, params=builder.params)
 
 

@@ -19,6 +19,7 @@ takes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import (
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 # What a statement's text may be; psycopg's own Query also admits template strings.
 Query: TypeAlias = LiteralString | bytes | sql.SQL | sql.Composed
+
+_INDENTED = re.compile(r"\s*\n\s*")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -198,5 +201,8 @@ def execute(query: Query, /, **params: Any) -> Steps[None]:
 
 
 def own_sql(text: str) -> sql.SQL:
-    """Text that this package composed itself, as SQL; never anything a host gave."""
-    return sql.SQL(text)  # pyright: ignore[reportArgumentType]  # no literal, but ours
+    """Text that this package composed itself, as SQL; never anything a host gave.
+
+    It loses its indentation: psycopg reads a text of more than 4,096 bytes anew each time.
+    """
+    return sql.SQL(_INDENTED.sub("\n", text))  # pyright: ignore[reportArgumentType]  # ours

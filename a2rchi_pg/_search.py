@@ -237,8 +237,7 @@ def _lexical_sql(collection: Collection, where: Clause, shown: Clause, k: int, r
 
 
 _SHOWN = """
-    SELECT *
-    FROM (
+    SELECT * FROM (
         SELECT *, count(*) FILTER (WHERE shown) OVER () < least({count}, count(*) OVER ()) AS short
         FROM (SELECT *, {shown} AS shown FROM ({leg}) AS leg) AS leg
     ) AS leg
@@ -253,10 +252,11 @@ def _seen(collection: Collection, leg: Leg, shown: Clause, count: int) -> sql.Co
     return composed(_SHOWN, collection, count=count, leg=leg.body, shown=own_sql(shown.test))
 
 
+# A distance is NaN where a zero vector has no direction.
 _BY_DISTANCE = """
     SELECT id, distance, short, row_number() OVER (ORDER BY distance, id) AS semantic_rank
     FROM ({nearest}) AS nearest
-    WHERE distance <> 'NaN'  -- a zero vector has no direction
+    WHERE distance <> 'NaN'
     ORDER BY distance, id
     LIMIT {count}
 """
@@ -342,7 +342,7 @@ def _fused(collection: Collection, fusion: FusionName) -> dict[str, sql.Composab
             "lexical_distance": nothing,
         }
     return {
-        "score": sql.SQL(CONVEX),
+        "score": own_sql(CONVEX),
         "origin": composed(
             THEORETICAL_MINIMUM if fusion == "tm2c2" else MEAN,
             collection,

@@ -60,8 +60,7 @@ def _is_plain(value: object) -> TypeGuard[Vector]:
     """Whether one look tells that this is a vector of ordinary length: many a query's is."""
     if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != 1:
         return False
-    with np.errstate(over="ignore"):
-        square = value @ value
+    square = np.vdot(value, value)  # unlike @, it doesn't warn of an overflow
     short = len(value) <= MAX_DIMENSIONS and value.flags.c_contiguous
     return bool(short and LEAST_NORM**2 < square < GREATEST_NORM**2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 import socket
 import threading
@@ -222,6 +224,17 @@ async def test_text_travels_as_utf_8_whatever_others_say(dsn: str, encoding: str
         for run in (database.run, database.arun):
             text = run(value("SELECT upper(%(text)s)", text="na€ve"))
             assert (text if isinstance(text, str) else await text) == "NA€VE"
+
+
+async def test_any_json_is_read_as_json_loads_does(database: Database):
+    written = """ {"a": [1, 1.5, -2e-3, 12345678901234567890123, true, null, {}, []],
+        "ключ \\u0001": "na€ve \\"\\n\\ud83d\\ude00", "": " "} """
+    for text in (written, "null", "0", '" x "', "[]", "1" * 400):
+        for run in (database.run, database.arun):
+            read = run(value("SELECT %(text)s::jsonb", text=text))
+            read = await read if inspect.isawaitable(read) else read
+            assert read == json.loads(text)
+            assert type(read) is type(json.loads(text))
 
 
 # The pool

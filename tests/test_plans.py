@@ -202,3 +202,12 @@ def test_a_search_is_planned_once_unless_it_has_a_condition(filled, search, plan
                 "WHERE statement ~ 'content, metadata' AND statement !~ 'prepared'"
             ).fetchone()
     assert made == ((7, 5) if planned == "once" else (0, 12))
+
+
+@pytest.mark.parametrize("fusion", ["calibrated", "tm2c2", "rrf"])
+def test_psycopg_remembers_how_it_read_the_text_of_a_search(filled: str, fusion: str):
+    with Database(filled) as database:
+        recorder = Recorder(database)
+        store = PostgresVectorStore(Scattered(), database=recorder, collection="vector")
+        store.hybrid_search("w17 w23", k=1000, fusion=fusion, user_id="u", fetch_k=1000)
+    assert len(recorder.statement.query) <= psycopg._queries.MAX_CACHED_STATEMENT_LENGTH

@@ -11,6 +11,7 @@ speed drifts slows both alike. A ratio is the median over all queries of ours / 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
 import os
@@ -345,6 +346,30 @@ def searches(
         yield result
 
 
+async def awaited(store: PostgresVectorStore, dsn: str, count: int) -> Result:
+    """Compare the asynchronous dense search with the synchronous one."""
+    name, times = store.collection_name, []
+    async with Database(dsn) as database:
+        twin = PostgresVectorStore(GivenVectors(), database=database, collection=name)
+        for number, vector in enumerate(Data(seed=4).vectors(count)):
+            took: dict[str, float] = {}
+            for side in ("async", "sync")[:: 1 if number % 2 else -1]:
+                start = perf_counter()
+                if side == "sync":
+                    store.similarity_search_with_score_by_vector(vector, K)
+                else:
+                    await twin.asimilarity_search_with_score_by_vector(vector, K)
+                took[side] = (perf_counter() - start) * 1000
+            times.append((took["async"], took["sync"]))
+    return Result(
+        what="dense, async",
+        floor="ours, sync",
+        ours_ms=median(ours for ours, _ in times),
+        bare_ms=median(sync for _, sync in times),
+        ratio=median(ours / sync for ours, sync in times),
+    )
+
+
 def adds(database: Database, dsn: str, model: GivenVectors, batches: int) -> Iterator[Result]:
     """Compare adding batches to a collection, with a vector index and without."""
     size, data = 200, Data(seed=3)
@@ -472,6 +497,7 @@ def main() -> None:
             gc.freeze()
             with bare_side(database, dsn, spec.name) as bare:
                 results += searches(store, model, bare, given.queries)
+            results.append(asyncio.run(awaited(store, dsn, given.queries)))
         if given.only != "search":
             results += adds(database, dsn, model, given.batches)
         facts = environment(database, given.rows)

@@ -5,7 +5,8 @@
 
 Asks every kind of search with every metric under filters that leave from half of the rows to a ten
 thousandth, and compares with the exact answer: as many results as are asked for or as there are,
-at least 95% of them right. Exits with 1 where a promise is broken.
+at least 95% of them right. Notes which indexes the server counts as used, too, and whether
+``explain()`` names those and no others. Exits with 1 where a promise is broken.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from _common import CACHE, CANDIDATES, K, environment, settle, timed
@@ -28,10 +29,11 @@ from _data import FLAGS, Dataset, row_id
 from _sides import Model
 
 from a2rchi_pg import Collections, CollectionSpec, Database, EmbeddedPostgres, PostgresVectorStore
+from a2rchi_pg._op import Steps, fetch_tuples, fetch_value, read
 from a2rchi_pg.migrate import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     from _data import Question
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 METRICS = ("cosine", "l2", "inner_product")
 RRF_K, EPSILON = 60, 1e-4
 PROMISED = 0.95
+FLUSH = "SELECT pg_stat_force_next_flush()"  # counts of use are otherwise told a second late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +57,13 @@ class Cell:
     recall: float
     short: int  # questions that got fewer results than there are
     ms: float
+    used: tuple[str, ...]  # indexes, without the table's name
+    explained: tuple[str, ...]
 
     @property
     def kept(self) -> bool:
-        """Whether both promises were."""
-        return not self.short and self.recall >= PROMISED
+        """Whether all promises were."""
+        return not self.short and self.recall >= PROMISED and self.used == self.explained
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,46 @@ class Exact:
         least = sorted(self.scores.values(), reverse=True)[wanted - 1] - EPSILON
         good = sum(self.scores.get(id_, least - 1) >= least for id_ in set(found))
         return min(good, wanted) / wanted, len(found) < wanted
+
+
+class Watched:
+    """A store whose every use of an index is counted: it has one connection."""
+
+    def __init__(self, store: PostgresVectorStore, database: Database, partition: str) -> None:
+        self.store, self.database, self.partition = store, database, partition
+
+    def counts(self) -> dict[str, int]:
+        """How often the server has scanned each of the collection's indexes."""
+        self.database.run(_flushed())
+        counted = self.database.run(_index_scans(self.partition))
+        return {self.short(name): scans for name, scans in counted}
+
+    def explained(self, kind: str, question: Question, wanted: Mapping[str, Any]) -> set[str]:
+        """The collection's indexes that explain() names."""
+        kinds = {"dense": "similarity", "hybrid": "hybrid", "bm25": "bm25"}
+        told = self.store.explain(
+            question.text, K, search_type=kinds[kind], filter=wanted, fusion="rrf"
+        )
+        return {self.short(name) for name in told.indexes if name.startswith(self.partition)}
+
+    def short(self, index: str) -> str:
+        """An index's name without the table's."""
+        return index.removeprefix(f"{self.partition}_")
+
+
+@read
+def _flushed() -> Steps[None]:
+    yield from fetch_value(FLUSH)
+
+
+@read
+def _index_scans(partition: str) -> Steps[list[tuple[Any, ...]]]:
+    return (
+        yield from fetch_tuples(
+            "SELECT indexrelname, idx_scan FROM pg_stat_user_indexes WHERE relname = %(name)s",
+            name=partition,
+        )
+    )
 
 
 class Oracle:
@@ -110,6 +155,7 @@ class Oracle:
                 self.by_words[question.text] = {id_: score for id_, score in rows if score > 0}
             ranking = self.by_words[question.text].items()
             found.append(Exact({id_: s for id_, s in ranking if id_ in self.eligible[flag]}))
+        self.connection.execute(FLUSH)  # lest its own scans be counted while the store is watched
         return found
 
     def hybrid(self, questions: Sequence[Question], flag: str) -> list[Exact]:
@@ -139,7 +185,10 @@ def grid(
     settle(dsn)
     collection = Collections(database).get(store.collection_name)
     assert collection is not None
-    oracle, asking = Oracle(data, metric, dsn, collection.partition), searches(store)
+    oracle, watched = (
+        Oracle(data, metric, dsn, collection.partition),
+        Watched(store, database, collection.partition),
+    )
     for flag, share in FLAGS.items():
         exact = {
             "dense": oracle.dense(questions, data.eligible(flag)),
@@ -147,12 +196,11 @@ def grid(
             "hybrid": oracle.hybrid(questions, flag),
         }
         for kind, answers in exact.items():
-            ask = partial(asking[kind], wanted={flag: 1})
-            yield cell((metric, kind, "JSONB", share), questions, answers, ask)
+            yield cell((metric, kind, "JSONB", share), questions, answers, watched, {flag: 1})
         bound = max(1, round(share * data.rows))
         answers = oracle.dense(questions, data.eligible(below=bound))
-        ask = partial(asking["dense"], wanted={"rank": {"$lt": bound}})
-        yield cell((metric, "dense", "declared", share), questions, answers, ask)
+        wanted = {"rank": {"$lt": bound}}
+        yield cell((metric, "dense", "declared", share), questions, answers, watched, wanted)
     Collections(database).drop(store.collection_name)
 
 
@@ -175,11 +223,16 @@ def cell(
     what: tuple[str, str, str, float],
     questions: Sequence[Question],
     exact: Sequence[Exact],
-    ask: Callable[[Question], list[str]],
+    watched: Watched,
+    wanted: Mapping[str, Any],
 ) -> Cell:
     """Ask every question and judge the answers."""
+    ask = partial(searches(watched.store)[what[1]], wanted=wanted)
     ask(questions[0])
+    before = watched.counts()
     answers = [timed(ask, question) for question in questions]
+    after = watched.counts()
+    explained = set().union(*(watched.explained(what[1], each, wanted) for each in questions))
     judged = [right.judge(ids) for right, (_, ids) in zip(exact, answers, strict=True)]
     return Cell(
         metric=what[0],
@@ -190,6 +243,8 @@ def cell(
         recall=mean(value for value, _ in judged),
         short=sum(missing for _, missing in judged),
         ms=median(ms for ms, _ in answers),
+        used=tuple(sorted(name for name in after if after[name] > before[name])),
+        explained=tuple(sorted(explained)),
     )
 
 
@@ -217,7 +272,10 @@ def show(cells: Sequence[Cell]) -> str:
 def _told(found: Cell) -> str:
     missing = f", **{found.short} short**" if found.short else ""
     told = f"{found.recall:.3f}" if found.recall >= PROMISED else f"**{found.recall:.3f}**"
-    return f"{told}{missing}, {found.ms:.1f} ms"
+    used = ", ".join(found.used) or "no index"
+    if found.used != found.explained:
+        used = f"**{used}, explained as {', '.join(found.explained) or 'none'}**"
+    return f"{told}{missing}, {found.ms:.1f} ms, {used}"
 
 
 def main() -> int:
@@ -229,7 +287,7 @@ def main() -> int:
         directory = stack.enter_context(TemporaryDirectory(prefix="bench-"))
         dsn = given.dsn or stack.enter_context(EmbeddedPostgres(directory)).dsn
         migrate(dsn)
-        database = stack.enter_context(Database(dsn))
+        database = stack.enter_context(Database(dsn, max_size=1))
         facts = environment(dsn, given.rows)
         for metric in given.metric or METRICS:
             cells += grid(data, database, dsn, metric, questions)

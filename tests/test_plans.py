@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.types import TypeInfo
 
 from a2rchi_pg import CollectionSpec, Database, PostgresVectorStore, _vectors
-from tests.database_support import Scattered
+from tests.database_support import Scattered, rows, value
 from tests.plugins.servers import new_database
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ SEARCHES = {
     "lexical": lambda store, k: store.bm25_search("w17 w23", k=k),
     "hybrid": lambda store, k: store.hybrid_search("w17 w23", k=k),
 }
+COUNTED = "SELECT indexrelname, idx_scan FROM pg_stat_user_indexes WHERE relname = %(name)s"
 USES = {
     "dense": {"embedding"},
     "dense with vectors": {"embedding"},
@@ -211,3 +212,23 @@ def test_psycopg_remembers_how_it_read_the_text_of_a_search(filled: str, fusion:
         store = PostgresVectorStore(Scattered(), database=recorder, collection="vector")
         store.hybrid_search("w17 w23", k=1000, fusion=fusion, user_id="u", fetch_k=1000)
     assert len(recorder.statement.query) <= psycopg._queries.MAX_CACHED_STATEMENT_LENGTH
+
+
+@pytest.mark.parametrize("wanted", [None, {"n": 7}])
+@pytest.mark.parametrize("search_type", ["similarity", "bm25", "hybrid"])
+def test_explain_names_the_indexes_that_the_server_counts(filled: str, search_type: str, wanted):
+    with Database(filled, max_size=1) as database:
+        store = PostgresVectorStore(Scattered(), database=database, collection="vector")
+
+        def scans() -> dict[str, int]:
+            database.run(value("SELECT pg_stat_force_next_flush()"))
+            counted = database.run(rows(COUNTED, name=store.create_collection().partition))
+            return dict(counted)
+
+        before = scans()
+        store.search("w17 w23", search_type, k=10, filter=wanted)
+        after = scans()
+        explained = store.explain("w17 w23", 10, search_type=search_type, filter=wanted)
+    counted = {name for name in after if after[name] > before[name]}
+    assert counted
+    assert counted == {name for name in explained.indexes if name in after}

@@ -10,7 +10,7 @@ before it has found enough gives way to the exact form as well: k means k.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import sql
 
@@ -45,6 +45,16 @@ LIMIT_OF_CUSTOM_PLAN = own_sql("LIMIT {count} + %(zero)s::int")
 OPERATORS: dict[Metric, str] = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 
 
+class Spare(NamedTuple):
+    """How many rows a leg looks for where some may not be shown: ``few`` where ``test`` holds.
+
+    The test is made once, inside the statement, which can so be planned once for every answer.
+    """
+
+    few: int
+    test: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
     """A subquery, and the named ones that have to stand before it."""
@@ -53,14 +63,17 @@ class Leg:
     before: Mapping[str, sql.Composed] = field(default_factory=dict)
 
 
-def nearest(collection: Collection, where: Clause, k: int) -> Leg:
+def nearest(collection: Collection, where: Clause, k: int, spare: Spare | None = None) -> Leg:
     """At least the ``k`` nearest chunks, with their exact ``distance``, unordered."""
     if not collection.vector_index:
         return Leg(body=_exact(collection, where.seek, k))
     if where == EVERYTHING.clause:
-        return Leg(
-            body=_reranked(collection, _scan(collection, "true", indexed_rows(collection, k)))
-        )
+        scan = _scan(collection, "true", indexed_rows(collection, k), spared=spare is not None)
+        if spare is None:
+            return Leg(body=_reranked(collection, scan))
+        few, rows = indexed_rows(collection, spare.few), indexed_rows(collection, k)
+        scan = composed(_AT_FIRST, collection, scan=scan, most=_most(few, rows))
+        return Leg(before=_spared(collection, spare), body=_reranked(collection, scan))
     rows = indexed_rows(collection, max(OVERFETCH, 2 * k))
     return Leg(
         before={
@@ -85,13 +98,16 @@ def nearest(collection: Collection, where: Clause, k: int) -> Leg:
     )
 
 
-def matching(collection: Collection, where: Clause, count: int) -> Leg:
+def matching(collection: Collection, where: Clause, count: int, spare: Spare | None = None) -> Leg:
     """At most the ``count`` best lexical matches with their ``score``, higher is better."""
     if collection.lexical == "fts":
         words = composed(_ANY_WORD, collection)
         return Leg(body=composed(_FULL_TEXT, collection, where.seek, count, words=words))
     if where == EVERYTHING.clause:
-        return Leg(body=composed(_BM25_OF_ALL, collection, count=count))
+        if spare is None:
+            return Leg(body=composed(_BM25_OF_ALL, collection, most=sql.Literal(count)))
+        body = composed(_BM25_OF_ALL, collection, most=_most(spare.few, count))
+        return Leg(before=_spared(collection, spare), body=body)
     narrow = "(SELECT narrow FROM sampled)"
     return Leg(
         before={
@@ -161,13 +177,44 @@ def _eligible(collection: Collection, condition: str, most: int | None = None) -
     return composed(template, collection, condition, most=sql.Literal(most))
 
 
+# The LIMIT inside is a constant, which the planner takes for what it is. That on the place ends the
+# scan earlier: PostgreSQL reads no further once a row_number() is past it.
+_AT_FIRST = """
+    SELECT id, document_id, content, metadata, embedding
+    FROM (SELECT *, row_number() OVER () AS place FROM ({scan}) AS scan) AS scan
+    WHERE place <= {most}
+"""
+
+
+def _spared(collection: Collection, spare: Spare) -> dict[str, sql.Composed]:
+    return {"chosen": composed("SELECT {condition} AS few", collection, spare.test)}
+
+
+def _most(few: int, rows: int) -> sql.Composed:
+    return _either(sql.Literal(few), sql.Literal(rows))
+
+
+def _either(few: sql.Composable, others: sql.Composable) -> sql.Composed:
+    """The first where few documents were chosen."""
+    template = own_sql("(SELECT CASE WHEN few THEN {few} ELSE {others} END FROM chosen)")
+    return template.format(few=few, others=others)
+
+
 def _scan(
-    collection: Collection, condition: str, rows: int, patience: str | None = None
+    collection: Collection,
+    condition: str,
+    rows: int,
+    patience: str | None = None,
+    *,
+    spared: bool = False,
 ) -> sql.Composed:
     """The first rows in the vector index's own order that meet the condition."""
     if patience is None and rows > ONE_LOOK:
         patience = "'2147483647'"
-    settings = _SETTINGS[collection.index]
+    effort: sql.Composable = own_sql("%(effort)s")
+    if spared:
+        effort = _either(own_sql("%(least_effort)s"), effort)
+    settings = _SETTINGS[collection.index].format(effort=effort)
     if patience is not None and collection.index == "hnsw":
         settings += _FAR.format(patience=own_sql(patience))
     bits = collection.element == "bit"
@@ -206,16 +253,16 @@ def _stored(collection: Collection, vector: str) -> sql.Composed:
 _SETTINGS = {
     "hnsw": sql.SQL(
         """
-        set_config('hnsw.ef_search', %(effort)s, true)
+        set_config('hnsw.ef_search', {effort}, true)
         || set_config('hnsw.iterative_scan', 'relaxed_order', true)
         """
-    ).format(),
+    ),
     "ivfflat": sql.SQL(
         """
-        set_config('ivfflat.probes', %(effort)s, true)
+        set_config('ivfflat.probes', {effort}, true)
         || set_config('ivfflat.iterative_scan', 'relaxed_order', true)
         """
-    ).format(),
+    ),
 }
 _FAR = sql.SQL(
     """
@@ -272,7 +319,7 @@ _QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
 # LIMIT only beside words that are a constant. So the statement around it may be planned once.
 _BM25_OF_ALL = """
     SELECT id, document_id, content, metadata, embedding, score
-    FROM bm25_ranked({partition_name}, %(bm25_index)s, %(query)s, {count}) AS ranked
+    FROM bm25_ranked({partition_name}, %(bm25_index)s, %(query)s, {most}) AS ranked
     JOIN {partition} AS chunk ON chunk.ctid = ranked.address
 """
 

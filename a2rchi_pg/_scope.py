@@ -154,10 +154,13 @@ class Shown(NamedTuple):
     Attributes:
         condition: What a row must meet to be shown.
         spare: How many times the rows wanted are searched for, as some may not be shown.
+        few: A test in SQL: whether so little was chosen that hardly one of them won't be. Its
+            parameters are the condition's.
     """
 
     condition: Condition
     spare: int = 1
+    few: str = ""
 
     @property
     def clause(self) -> Clause:
@@ -172,6 +175,21 @@ class Shown(NamedTuple):
 
 ALL_SHOWN = Shown(EVERYTHING)
 SPARE = 4  # a person may have chosen to see a quarter of everything, or more
+
+# Of more than a hundred choices, it is not worth counting how many there are. In the order of the
+# primary keys, so that one of them is read: a scan for somebody who chose nothing finds no end.
+_FEW_CHOSEN = """(
+    SELECT count(*) FROM (
+        (SELECT FROM user_document_selection AS mine
+        WHERE mine.user_id = %(user_id)s::text ORDER BY mine.document_id LIMIT 101)
+        UNION ALL
+        (SELECT FROM conversation_document_selection AS here
+        WHERE here.conversation_id = %(conversation_id)s::bigint
+        ORDER BY here.document_id LIMIT 101)
+    ) AS choices
+) <= (
+    SELECT least(100, greatest(0, reltuples) / 50) FROM pg_class WHERE oid = 'documents'::regclass
+)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +220,8 @@ class Scope:
     def shown(self) -> Shown:
         """What may be shown, asked of each row that was found."""
         condition = self._visible
-        of_row = f"document_id IS NULL OR {condition.sql}"
-        spare = SPARE if self.personal else 1
-        return Shown(Condition(sql=of_row, params=condition.params), spare)
+        of_row = Condition(sql=f"document_id IS NULL OR {condition.sql}", params=condition.params)
+        return Shown(of_row, SPARE, _FEW_CHOSEN) if self.personal else Shown(of_row)
 
     def within(self, condition: Condition) -> Condition:
         """A condition, met only by rows that may be shown."""

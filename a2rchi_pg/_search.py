@@ -27,7 +27,7 @@ from a2rchi_pg._fusion import (
     SIMILARITY,
     THEORETICAL_MINIMUM,
 )
-from a2rchi_pg._legs import Leg, composed, indexed_rows, matching, nearest
+from a2rchi_pg._legs import Leg, Spare, composed, indexed_rows, matching, nearest
 from a2rchi_pg._op import Steps, fetch_tuples, own_sql, read
 from a2rchi_pg._scope import ALL_SHOWN
 
@@ -44,6 +44,7 @@ MAX_EF_SEARCH = 1000  # pgvector's own limit; an iterative scan goes on beyond i
 # Times its candidates: of fifty and more, chance hides so many that too few are left less often
 # than of the few of other searches, which have scope's spare.
 FUSED_SPARE = 3
+SPARE_OF_FEW = 0.4  # what is added to them where a user chose few documents
 EXACT_SHARE = 25  # where more than a 25th of the rows is asked for, exact search is the faster
 MAX_QUERY_WORDS = 500  # a BM25 query costs time by its words: 1,000 take 80 ms, 1 MB takes minutes
 MAX_QUERY_CHARACTERS = 20_000
@@ -81,14 +82,16 @@ def dense(
     Rows are :data:`Hit`, followed by whether it may be shown and, where ``with_vectors``, by the
     chunk's vector. One that may not comes last, and only where there are too few others.
     """
-    rows = k * shown.spare
+    rows, spare = k * shown.spare, _spare(k, shown.few)
     collection = _planned(collection, rows)
+    filtered = condition.sql != EVERYTHING.sql
     return (
         yield from fetch_tuples(
-            _dense_sql(collection, condition.clause, shown.clause, k, rows, with_vectors),
+            _dense_sql(collection, condition.clause, shown.clause, k, rows, spare, with_vectors),
             vector=vector,
             zero=0,
-            **_effort(collection, rows, ef_search, filtered=condition.sql != EVERYTHING.sql),
+            effort=_effort(collection, rows, ef_search, filtered=filtered),
+            least_effort=_effort(collection, spare.few if spare else rows, ef_search),
             **condition.params,
             **shown.params,
         )
@@ -111,7 +114,14 @@ def lexical(
     """
     return (
         yield from fetch_tuples(
-            _lexical_sql(collection, condition.clause, shown.clause, k, k * shown.spare),
+            _lexical_sql(
+                collection,
+                condition.clause,
+                shown.clause,
+                k,
+                k * shown.spare,
+                _spare(k, shown.few),
+            ),
             zero=0,
             **_words(collection, query),
             **condition.params,
@@ -139,7 +149,8 @@ def hybrid(
     """
     count = max(fusion.candidates, k)
     shown = shown._replace(spare=min(shown.spare, FUSED_SPARE))
-    sizes = _Sizes(k=k, candidates=count, words=words or count, spare=shown.spare)
+    sizes = _Sizes(k, count, words or count, shown.spare, shown.few)
+    spare = _spare(count, shown.few)
     collection = _planned(collection, count * shown.spare)
     filtered = condition.sql != EVERYTHING.sql
     return (
@@ -149,7 +160,10 @@ def hybrid(
             zero=0,
             semantic_weight=fusion.semantic_weight,
             bm25_weight=fusion.bm25_weight,
-            **_effort(collection, k, ef_search, filtered=filtered, at_least=count * shown.spare),
+            effort=_effort(
+                collection, k, ef_search, filtered=filtered, at_least=count * shown.spare
+            ),
+            least_effort=_effort(collection, k, ef_search, at_least=spare.few if spare else count),
             **_words(collection, query),
             **condition.params,
             **shown.params,
@@ -164,6 +178,12 @@ class _Sizes(NamedTuple):
     candidates: int
     words: int
     spare: int
+    few: str
+
+
+def _spare(count: int, few: str) -> Spare | None:
+    """What is asked of a leg where few documents were chosen, if that is worth asking."""
+    return Spare(count + ceil(SPARE_OF_FEW * count), few) if few else None
 
 
 def _planned(collection: Collection, k: int) -> Collection:
@@ -174,20 +194,23 @@ def _planned(collection: Collection, k: int) -> Collection:
 
 
 def _effort(
-    collection: Collection, k: int, ef_search: int | None, *, filtered: bool, at_least: int = 0
-) -> dict[str, str]:
+    collection: Collection,
+    k: int,
+    ef_search: int | None,
+    *,
+    filtered: bool = False,
+    at_least: int = 0,
+) -> str:
     """How hard the vector index is to look for ``k`` rows that must be right, of so many."""
-    if not collection.vector_index:
-        return {}
     ef_search = ef_search or collection.ef_search
     if collection.index == "ivfflat":
         # Bits tell neighbouring lists apart only roughly, so twice as many are looked into.
         lists = (2 if collection.element == "bit" else 1) * ceil(sqrt(collection.lists or 1))
-        return {"effort": str(ef_search or lists)}
+        return str(ef_search or lists)
     least = max(at_least, indexed_rows(collection, k))
     default = FILTERED_EF_SEARCH if filtered else DEFAULT_EF_SEARCH
     effort = max(least, ef_search or max(default, 3 * k))
-    return {"effort": str(min(effort, MAX_EF_SEARCH))}
+    return str(min(effort, MAX_EF_SEARCH))
 
 
 def _words(collection: Collection, query: str) -> dict[str, str]:
@@ -199,9 +222,15 @@ def _words(collection: Collection, query: str) -> dict[str, str]:
 
 @lru_cache(maxsize=512)
 def _dense_sql(
-    collection: Collection, where: Clause, shown: Clause, k: int, rows: int, with_vectors: bool
+    collection: Collection,
+    where: Clause,
+    shown: Clause,
+    k: int,
+    rows: int,
+    spare: Spare | None,
+    with_vectors: bool,
 ) -> bytes:
-    leg = nearest(collection, where, rows)
+    leg = nearest(collection, where, rows, spare)
     return _statement(
         """
         SELECT id, content, metadata, distance, shown {vector}
@@ -219,8 +248,10 @@ def _dense_sql(
 
 
 @lru_cache(maxsize=512)
-def _lexical_sql(collection: Collection, where: Clause, shown: Clause, k: int, rows: int) -> bytes:
-    leg = matching(collection, where, rows)
+def _lexical_sql(
+    collection: Collection, where: Clause, shown: Clause, k: int, rows: int, spare: Spare | None
+) -> bytes:
+    leg = matching(collection, where, rows, spare)
     return _statement(
         """
         SELECT id, content, metadata, score, shown
@@ -236,10 +267,11 @@ def _lexical_sql(collection: Collection, where: Clause, shown: Clause, k: int, r
     )
 
 
+# OFFSET: what is asked of each row, it is asked once.
 _SHOWN = """
     SELECT * FROM (
         SELECT *, count(*) FILTER (WHERE shown) OVER () < least({count}, count(*) OVER ()) AS short
-        FROM (SELECT *, {shown} AS shown FROM ({leg}) AS leg) AS leg
+        FROM (SELECT *, {shown} AS shown FROM ({leg}) AS leg OFFSET 0) AS leg
     ) AS leg
     WHERE shown
 """
@@ -308,9 +340,9 @@ _HYBRID = """
 def _hybrid_sql(
     collection: Collection, where: Clause, shown: Clause, sizes: _Sizes, fusion: FusionName
 ) -> bytes:
-    k, candidates, words, spare = sizes
-    near = nearest(collection, where, candidates * spare)
-    match = matching(collection, where, words * spare)
+    k, candidates, words, spare, few = sizes
+    near = nearest(collection, where, candidates * spare, _spare(candidates, few))
+    match = matching(collection, where, words * spare, _spare(words, few))
     parts = _fused(collection, fusion)
     by_words = composed(
         _BY_WORDS,

@@ -188,6 +188,8 @@ FILTER = {"n": {"$gte": 0}}
         (lambda store: store.bm25_search("w17 w23", k=10), "once"),
         (lambda store: store.bm25_search("w17 w23", k=10, filter=FILTER), "each time"),
         (lambda store: store.hybrid_search("w17 w23", k=10), "once"),
+        (lambda store: store.similarity_search("a", k=10, user_id="ada"), "once"),
+        (lambda store: store.hybrid_search("w17 w23", k=10, user_id="ada"), "once"),
     ],
 )
 def test_a_search_is_planned_once_unless_it_has_a_condition(filled, search, planned):

@@ -149,6 +149,35 @@ def test_k_allowed_results_whatever_share_a_user_turned_off(store, sql, model, s
     assert right >= 0.95 * QUESTIONS * min(K, 4 * len(seen))
 
 
+def test_few_choices_may_hide_all_that_is_near(store, sql, model):
+    near = {n % DOCUMENTS for n in SEARCHES["similarity"](store, 0, include_deleted=True)}
+    near |= {n % DOCUMENTS for n in SEARCHES["bm25"](store, 0, include_deleted=True)}
+    assert len(near) <= DOCUMENTS / 50
+    choose(sql, "ada", near, on=False)
+    seen = set(range(DOCUMENTS)) - near
+    for name, search in SEARCHES.items():
+        found = search(store, 0, user_id="ada")
+        assert len(set(found)) == K, name
+        assert {n % DOCUMENTS for n in found} <= seen, name
+    assert set(SEARCHES["similarity"](store, 0, user_id="ada")) == set(model.nearest(0, seen))
+
+
+@pytest.mark.servers("embedded", "full")
+@pytest.mark.parametrize("name", ["similarity", "bm25", "hybrid"])
+def test_who_chose_little_is_searched_for_little(store, sql, name):
+    sql.execute("INSERT INTO users (id) VALUES ('new')")
+    choose(sql, "ada", {7, 8}, on=False)
+    choose(sql, "bob", set(range(0, DOCUMENTS, 2)), on=True)
+    sql.execute("VACUUM ANALYZE user_document_selection")
+
+    def rows(**scope: object) -> int:
+        return store.explain("topic3", K, search_type=name, **scope).rows_examined
+
+    nobodys = rows()
+    assert nobodys <= rows(user_id="new") == rows(user_id="ada") <= 1.6 * nobodys
+    assert rows(user_id="bob") >= 2.5 * nobodys
+
+
 @pytest.mark.parametrize("name", ["similarity", "bm25", "hybrid"])
 def test_the_narrowest_choice_decides(store, sql, name):
     search = SEARCHES[name]

@@ -40,8 +40,9 @@ def check(dsn: str) -> None:
     parts = _parse(dsn)
     if not re.fullmatch(r"[\d,\s]*", str(parts.get("port", "")), re.ASCII):
         raise InvalidInput(f"the DSN's port is not a number; {_ENCODE}, as in {_EXAMPLE}")
-    uri = re.match(r"postgres(?:ql)?://([^/?]*)([^?]*)", dsn)
-    if uri and (uri[1].count("@") > 1 or "@" in uri[2]):
+    # User and password end, for libpq, at the first @, unless there is a / before it.
+    uri = re.match(r"postgres(?:ql)?://(?:[^@/]*@)?([^?]*)", dsn)
+    if uri and "@" in uri[1]:
         raise InvalidInput(f"the DSN has an @ too many; {_ENCODE}, as in {_EXAMPLE}")
     host, dbname = str(parts.get("host", "")), str(parts.get("dbname", ""))
     if "://" in host + dbname or any("@" in each[1:] for each in host.split(",")):

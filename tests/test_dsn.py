@@ -6,7 +6,7 @@ import traceback
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
@@ -36,6 +36,7 @@ PLACES = [
 
 
 @given(st.sampled_from(PLACES), PASTED)
+@example("postgresql://user:{}@host/db", f"?@/{HIDDEN}")
 def test_no_part_of_a_password_is_shown_or_taken_for_a_place(place: str, password: str):
     try:
         said = repr(Database(place.format(password)))

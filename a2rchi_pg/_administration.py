@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from a2rchi_pg import _flow, _maintenance
+from a2rchi_pg._arguments import whole
 from a2rchi_pg._indexes import build_indexes
-from a2rchi_pg._options import check_k
 from a2rchi_pg._tuning import tune
 from a2rchi_pg.collections import (
     Collection,
@@ -255,7 +255,7 @@ def _tune(name: str, target_recall: float, k: int, sample: int) -> Flow[Tuning]:
     if not 0 < target_recall <= 1:
         raise InvalidInput(f"target_recall must be above 0 and at most 1, got {target_recall!r}")
     for value, option in ((k, "k"), (sample, "sample")):
-        if check_k(value, option) == 0:
+        if whole(value, option) == 0:
             raise InvalidInput(f"{option} must be at least 1")
     return tune(name, target_recall, k, sample)
 

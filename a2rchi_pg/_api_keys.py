@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from a2rchi_pg._arguments import shown
-from a2rchi_pg._content import user_id_of
+from a2rchi_pg._arguments import shown, user_id_of
 from a2rchi_pg._op import Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg.errors import DecryptionError, InvalidInput, NotFound
 from a2rchi_pg.keyring import Format, KeyRing, Sealed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, TypeVar
+from uuid import UUID
 
 import numpy as np
 
@@ -15,7 +18,12 @@ from a2rchi_pg.errors import InvalidInput
 Word = TypeVar("Word", bound=str)
 
 MAX_ROWS = 1_000_000  # more can't be meant, and pg_textsearch takes memory for each
+MAX_PAGE = 10_000
+MAX_INTEGER = 2**31 - 1
+MAX_BIGINT = 2**63 - 1
+MAX_ID_BYTES = 2000  # an index takes no longer ones
 LARGEST = sys.float_info.max
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL has no place for in text
 
 
 def whole(value: object, name: str, least: int = 0, most: int = MAX_ROWS) -> int:
@@ -33,6 +41,24 @@ def whole(value: object, name: str, least: int = 0, most: int = MAX_ROWS) -> int
             f"{name} must be a whole number from {least:,} to {most:,}, got {shown(value)}"
         )
     return int(value)
+
+
+def row_id(value: object, name: str) -> int:
+    """The id of a row that the database numbers: a conversation, a message, a document.
+
+    Raises:
+        InvalidInput: If no row has such a one.
+    """
+    return whole(value, name, 0, MAX_BIGINT)
+
+
+def page_size(limit: object, least: int = 1) -> int:
+    """How many rows a page has, 10,000 at most.
+
+    Raises:
+        InvalidInput: If it is no such number.
+    """
+    return whole(limit, "limit", least, MAX_PAGE)
 
 
 def number(value: object, name: str, low: float, high: float = LARGEST) -> float:
@@ -56,6 +82,71 @@ def string(value: object, name: str) -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{name} must be a string, got {shown(value)}")
+    return value
+
+
+def text(value: object, name: str, least: int = 0, most: int | None = None) -> str:
+    """A string that PostgreSQL can store as it is, of so many bytes.
+
+    Raises:
+        InvalidInput: If it isn't one.
+    """
+    if (
+        not isinstance(value, str)
+        or UNSTORABLE.search(value)
+        or not least <= len(value.encode())
+        or (most is not None and len(value.encode()) > most)
+    ):
+        size = f"of at least {least:,}" if most is None else f"of {least:,} to {most:,}"
+        raise InvalidInput(
+            f"{name} must be a string {size} bytes without NUL or lone surrogates, "
+            f"got {shown(value)}"
+        )
+    return value
+
+
+def user_id_of(value: object, name: str = "user_id") -> str:
+    """The id that a host knows somebody by.
+
+    Raises:
+        InvalidInput: If it is no string of 1 to 2,000 bytes that PostgreSQL can store.
+    """
+    return text(value, name, 1, MAX_ID_BYTES)
+
+
+def uuid_of(value: object, name: str) -> UUID:
+    """A UUID, or a string that is one written out.
+
+    Raises:
+        InvalidInput: If it is neither.
+    """
+    try:
+        return value if isinstance(value, UUID) else UUID(string(value, name))
+    except ValueError:
+        raise InvalidInput(f"{name} must be a UUID, got {shown(value)}") from None
+
+
+def flag(value: object, name: str) -> bool:
+    """True or False.
+
+    Raises:
+        InvalidInput: If it is neither.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name} must be True or False, got {shown(value)}")
+    return value
+
+
+def moment(value: object, name: str) -> datetime | None:
+    """A time that says which moment it means, as one without a zone doesn't; None stays None.
+
+    Raises:
+        InvalidInput: If it doesn't.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise InvalidInput(f"{name} must be a datetime with a time zone, got {shown(value)}")
     return value
 
 

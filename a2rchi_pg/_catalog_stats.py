@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from a2rchi_pg._arguments import page_size
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._document_filter import FILTERABLE
 from a2rchi_pg._documents import STATUSES, source_type_of
-from a2rchi_pg._listing import check_limit
 from a2rchi_pg._op import Steps, fetch, fetch_tuples, own_sql, read
 from a2rchi_pg._scope import hidden
 from a2rchi_pg.errors import InvalidInput
@@ -183,7 +183,7 @@ def document_groups(
     params = {
         "source_type": None if source_type is None else source_type_of(source_type),
         "collection": collection,
-        "limit": check_limit(limit),
+        "limit": page_size(limit, 0),
     }
     return (yield from fetch(query, DocumentGroup, **params))
 
@@ -210,7 +210,7 @@ def distinct_values(key: str, condition: Condition, limit: int) -> Steps[list[tu
     name = clean_text(key)
     if not name or name.startswith("$"):
         raise InvalidInput(f"distinct takes a column or a key of the metadata, got {key!r}")
-    params = {"limit": check_limit(limit), **condition.params}
+    params = {"limit": page_size(limit, 0), **condition.params}
     if name not in FILTERABLE:
         params["key"] = name
     return (yield from fetch_tuples(_distinct_sql(name, condition.sql), **params))

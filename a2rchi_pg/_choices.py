@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from a2rchi_pg._arguments import shown
-from a2rchi_pg._content import clean_text, user_id_of
+from a2rchi_pg._arguments import shown, user_id_of
+from a2rchi_pg._content import clean_text
 from a2rchi_pg._documents import DocumentKey, split_keys
 from a2rchi_pg._op import Steps, fetch_tuples, fetch_value, write
 from a2rchi_pg._owner import Owner, asking
-from a2rchi_pg._scope import check_conversation
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -181,7 +180,7 @@ def of_conversation(conversation_id: int, user_id: str | None, client_id: str | 
     """A conversation and whose it is as parameters, checked."""
     named = user_id is not None or client_id is not None
     owner = Owner(user_id=user_id, client_id=client_id) if named else None
-    return {**asking(owner), "conversation_id": check_conversation(conversation_id)}
+    return asking(owner, conversation_id=conversation_id)
 
 
 def named(documents: Documents) -> Params:

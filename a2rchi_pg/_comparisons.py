@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from a2rchi_pg._arguments import one_of, whole
-from a2rchi_pg._inputs import aware, named, optional_text
+from a2rchi_pg._arguments import moment, one_of, row_id, whole
+from a2rchi_pg._content import clean_name, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import Conflict, InvalidInput, NotFound
@@ -79,8 +79,9 @@ class Candidate:
     pipeline: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "model", named("model", self.model))
-        object.__setattr__(self, "pipeline", named("pipeline", self.pipeline))
+        row_id(self.message_id, "message_id")
+        object.__setattr__(self, "model", clean_name(self.model, "model"))
+        object.__setattr__(self, "pipeline", clean_name(self.pipeline, "pipeline"))
 
 
 def compare(
@@ -91,7 +92,7 @@ def compare(
         raise InvalidInput("the two answers must be two messages")
     if most is not None:
         whole(most, "max_pending", 1)
-    return _compare(prompt, a, b, first, most, owner)
+    return _compare(row_id(prompt, "user_prompt_message_id"), a, b, first, most, owner)
 
 
 @write
@@ -174,9 +175,8 @@ def _vote(comparison_id: int, preference: str, owner: Owner | None) -> Steps[Com
         SELECT voted.* FROM own LEFT JOIN voted USING (comparison_id)
         """,
         Comparison,
-        comparison_id=comparison_id,
         preference=preference,
-        **asking(owner),
+        **asking(owner, comparison_id=comparison_id),
     )
     required(rows or None, "comparison", comparison_id)
     if rows[0].comparison_id is None:
@@ -195,8 +195,7 @@ def get_comparison(comparison_id: int, owner: Owner | None) -> Steps[Comparison 
                 AND owned_by(c, %(user_id)s, %(client_id)s)
             """,
             Comparison,
-            comparison_id=comparison_id,
-            **asking(owner),
+            **asking(owner, comparison_id=comparison_id),
         )
     )
 
@@ -216,9 +215,8 @@ def comparisons_of(
             ORDER BY x.created_at, x.comparison_id
             """,
             Comparison,
-            conversation_id=conversation_id,
             pending=pending,
-            **asking(owner),
+            **asking(owner, conversation_id=conversation_id),
         )
     )
 
@@ -232,7 +230,7 @@ def delete_comparison(comparison_id: int, owner: Owner | None) -> Steps[bool]:
             AND owned_by(c, %(user_id)s, %(client_id)s)
         RETURNING true
     """
-    return bool((yield from fetch_value(query, comparison_id=comparison_id, **asking(owner))))
+    return bool((yield from fetch_value(query, **asking(owner, comparison_id=comparison_id))))
 
 
 def comparison_stats(
@@ -243,8 +241,8 @@ def comparison_stats(
     owner: Owner | None,
 ) -> Op[list[ComparisonStats]]:
     """What the votes say, by pair of models."""
-    models = optional_text(model_a), optional_text(model_b)
-    return _stats(*models, aware("since", since), aware("until", until), owner)
+    models = optional_text(model_a, "model_a"), optional_text(model_b, "model_b")
+    return _stats(*models, moment(since, "since"), moment(until, "until"), owner)
 
 
 @read

@@ -8,8 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from a2rchi_pg import _flow, _watching
-from a2rchi_pg._arguments import number
-from a2rchi_pg._content import user_id_of
+from a2rchi_pg._arguments import number, user_id_of
 from a2rchi_pg._layers import ConfigT, Explained, Layers, explain, read_layers, resolve
 from a2rchi_pg._rights import is_admin
 from a2rchi_pg._settings import DynamicConfig
@@ -185,7 +184,7 @@ class ConfigReader(Generic[ConfigT]):
     def _for(self, user: str | None) -> Flow[tuple[Layers, Mapping[str, Any]]]:
         if user is None:
             return (yield from self._current(force=False)), {}
-        return (yield from self._fresh(user_id_of(user)))
+        return (yield from self._fresh(user_id_of(user, "user")))
 
     def _fresh(self, user: str | None) -> Flow[tuple[Layers, Mapping[str, Any]]]:
         layers, preferences = yield read_layers(self._layers, user)

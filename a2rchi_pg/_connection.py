@@ -21,7 +21,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.types import TypeInfo
 
 from a2rchi_pg import _dsn, _jsonb, _vectors
-from a2rchi_pg.errors import DatabaseError, InvalidInput, Unavailable, translate
+from a2rchi_pg._arguments import MAX_INTEGER, flag, number, text, whole
+from a2rchi_pg.errors import DatabaseError, Unavailable, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 # A check costs a round trip, so only a connection that has lain idle for longer gets one; one that
 # broke in the meantime is caught by the retry instead.
 IDLE_SECONDS = 5.0
-_NAME_BYTES = 63
-_LONGEST = 2**31 - 1  # seconds; libpq reads a C int
+_NAME_BYTES = 63  # PostgreSQL would cut a longer name
+_SHORTEST, _LONGEST = 0.001, MAX_INTEGER  # seconds; libpq reads a C int
 
 
 # pg_textsearch 0.6 holds a lightweight lock from an insert to the end of its transaction. Ended by
@@ -115,23 +116,13 @@ class ConnectionSettings:
 
     def __post_init__(self) -> None:
         _dsn.check(self.dsn)
-        require(
-            self.schema is None or is_name(self.schema),
-            schema=self.schema,
-            accepted=f"a name of 1 to {_NAME_BYTES} bytes, or None",
-        )
-        require(isinstance(self.pooler, bool), pooler=self.pooler, accepted="True or False")
-        require(
-            self.prepare_threshold is None or is_whole(self.prepare_threshold),
-            prepare_threshold=self.prepare_threshold,
-            accepted="a whole number from 0, or None",
-        )
-        require(
-            is_text(self.application_name),
-            application_name=self.application_name,
-            accepted="a string",
-        )
-        require(is_span(self.timeout), timeout=self.timeout, accepted="a number of seconds above 0")
+        if self.schema is not None:
+            text(self.schema, "schema", 1, _NAME_BYTES)
+        flag(self.pooler, "pooler")
+        if self.prepare_threshold is not None:
+            whole(self.prepare_threshold, "prepare_threshold", 0, MAX_INTEGER)
+        text(self.application_name, "application_name")
+        number(self.timeout, "timeout", _SHORTEST, _LONGEST)
 
     @property
     def conninfo(self) -> str:
@@ -182,34 +173,6 @@ class ConnectionSettings:
             "variables, or use Database.embedded(path))",
             sqlstate=translated.sqlstate,
         )
-
-
-def require(holds: bool, *, accepted: str, **argument: object) -> None:
-    """Raise InvalidInput, naming the one argument given, where what it must be does not hold."""
-    if not holds:
-        ((name, value),) = argument.items()
-        raise InvalidInput(f"{name} must be {accepted}; got {value!r}")
-
-
-def is_whole(value: object, least: int = 0) -> bool:
-    """Whether that is a whole number, and large enough."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def is_text(value: object) -> bool:
-    """Whether that is text that PostgreSQL takes."""
-    return isinstance(value, str) and not re.search("[\0\ud800-\udfff]", value)
-
-
-def is_name(value: object) -> bool:
-    """Whether that can name a schema; a longer name PostgreSQL would cut."""
-    return isinstance(value, str) and is_text(value) and 0 < len(value.encode()) <= _NAME_BYTES
-
-
-def is_span(value: object) -> bool:
-    """Whether that is a time one can wait for."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < value <= _LONGEST  # type: ignore[operator]
 
 
 def _escape_option(value: str) -> str:

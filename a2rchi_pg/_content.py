@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from datetime import date, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
-from a2rchi_pg._arguments import many, mapping, shown
+from a2rchi_pg._arguments import MAX_ID_BYTES, UNSTORABLE, many, mapping, shown, string
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -24,12 +23,9 @@ if TYPE_CHECKING:
 
 EXPONENT_FROM = 1e16  # what Python writes with an exponent, and jsonb as a whole number
 MAX_BITS = 13_000  # of a whole number, which Python writes with 4,300 digits at most
-MAX_ID_BYTES = 2000  # the primary key's index takes no longer ones
 
 # A tsvector holds 1 MB, and URLs or hyphenated words fill it with three times their length.
 MAX_TEXT_BYTES = 350_000
-
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean_text(text: object) -> str:
@@ -40,9 +36,30 @@ def clean_text(text: object) -> str:
     """
     if not isinstance(text, str):
         raise InvalidInput(f"texts must be strings, got {type(text).__name__}")
-    if _UNSTORABLE.search(text) is None:
+    if UNSTORABLE.search(text) is None:
         return text
-    return _UNSTORABLE.sub(lambda match: "" if match[0] == "\0" else "\ufffd", text)
+    return UNSTORABLE.sub(lambda match: "" if match[0] == "\0" else "\ufffd", text)
+
+
+def optional_text(value: object, name: str) -> str | None:
+    """A text as PostgreSQL can store it; None stays None.
+
+    Raises:
+        InvalidInput: If it is neither.
+    """
+    return None if value is None else clean_text(string(value, name))
+
+
+def clean_name(value: object, name: str) -> str | None:
+    """A name of something (a model, a tool): clean, and not blank where it is given.
+
+    Raises:
+        InvalidInput: If it is none.
+    """
+    cleaned = optional_text(value, name)
+    if cleaned is not None and not cleaned.strip():
+        raise InvalidInput(f"{name} must not be blank")
+    return cleaned
 
 
 def clean_content(text: object) -> str:
@@ -65,26 +82,11 @@ def clean_id(value: object) -> str:
     """
     if value is None:
         return str(uuid4())
-    if not isinstance(value, str) or not value or _UNSTORABLE.search(value):
+    if not isinstance(value, str) or not value or UNSTORABLE.search(value):
         raise InvalidInput(f"ids must be non-empty strings without NUL, got {shown(value)}")
     if len(value.encode()) > MAX_ID_BYTES:
         raise InvalidInput(f"ids may have {MAX_ID_BYTES} bytes at most, got {value[:40]!r}…")
     return value
-
-
-def user_id_of(value: object) -> str:
-    """A user's id, wherever one is given.
-
-    Raises:
-        InvalidInput: If it is no string of 1 to 2,000 bytes that PostgreSQL can store.
-    """
-    text = value if isinstance(value, str) and not _UNSTORABLE.search(value) else ""
-    if not 0 < len(text.encode()) <= MAX_ID_BYTES:
-        raise InvalidInput(
-            f"user_id must be a string of 1 to {MAX_ID_BYTES:,} bytes without NUL or lone "
-            f"surrogates, got {shown(value)}"
-        )
-    return text
 
 
 def wanted_ids(ids: str | Iterable[str]) -> list[str]:
@@ -97,7 +99,7 @@ def wanted_ids(ids: str | Iterable[str]) -> list[str]:
     for value in wanted:
         if not isinstance(value, str):
             raise InvalidInput(f"ids must be strings, got {shown(value)}")
-    return [value for value in wanted if _UNSTORABLE.search(value) is None]
+    return [value for value in wanted if UNSTORABLE.search(value) is None]
 
 
 def metadata_json(metadata: Mapping[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from a2rchi_pg._arguments import MAX_BIGINT, row_id, shown
 from a2rchi_pg._content import clean_id, clean_text, metadata_json, plain_json
 from a2rchi_pg._dates import read_moment
 from a2rchi_pg.errors import InvalidInput
@@ -35,7 +36,6 @@ _SOURCE_WORDS: dict[str, SourceType] = {
 }
 _PROVIDERS = ("jira", "redmine")
 MAX_INDEXED = 500  # characters of what stands in an index
-MAX_SIZE = 2**63 - 1
 
 _INDEXED = ("ticket_id", "git_repo", "suffix", "mime_type")
 _TEXTS = ("display_name", "url", "git_commit", "content_hash", *_INDEXED)
@@ -180,22 +180,22 @@ COLUMNS = ", ".join(each.name for each in fields(CatalogDocument))
 
 
 def split_keys(documents: DocumentKey | Iterable[DocumentKey]) -> tuple[list[int], list[str]]:
-    """Ids and hashes of the documents named, without those that no document can have.
+    """Ids and hashes of the documents named, without hashes that no document can have.
 
     Raises:
-        InvalidInput: If one is neither a whole number nor a string.
+        InvalidInput: If one is neither a string nor a number that a document can have.
     """
     ids: list[int] = []
     hashes: list[str] = []
     several = isinstance(documents, Iterable) and not isinstance(documents, str | bytes)
     for key in documents if several else [documents]:  # type: ignore[union-attr]  # just asked
         match key:
-            case int() if not isinstance(key, bool):
-                ids += [key] if 0 < key <= MAX_SIZE else []
             case str():
                 hashes += [key] if clean_text(key) == key else []
+            case int():
+                ids.append(row_id(key, "document"))
             case _:
-                raise InvalidInput(f"documents are named by id or resource_hash, got {key!r}")
+                raise InvalidInput(f"documents are named by id or resource_hash, got {shown(key)}")
     return ids, hashes
 
 
@@ -257,11 +257,11 @@ def _short(value: object) -> str | None:
 
 
 def _size(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal() and len(value) < len(str(MAX_SIZE)):
+    if isinstance(value, str) and value.isdecimal() and len(value) < len(str(MAX_BIGINT)):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return value if 0 <= value <= MAX_SIZE else None
+    return value if 0 <= value <= MAX_BIGINT else None
 
 
 _READERS: dict[str, Callable[[object], Any]] = {

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from a2rchi_pg._arguments import one_of
-from a2rchi_pg._content import clean_text
-from a2rchi_pg._inputs import optional_text
+from a2rchi_pg._content import clean_text, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import InvalidInput
@@ -52,7 +51,7 @@ def react(
 ) -> Op[FeedbackEntry]:
     """Set the message's one reaction, whatever it was before."""
     one_of(reaction, "reaction", get_args(Reaction))
-    return _give(message_id, reaction, optional_text(text), flags, owner)
+    return _give(message_id, reaction, optional_text(text, "text"), flags, owner)
 
 
 def comment(message_id: int, text: str, flags: Flags, owner: Owner | None) -> Op[FeedbackEntry]:
@@ -83,13 +82,12 @@ def _give(
         RETURNING f.*
         """,
         FeedbackEntry,
-        message_id=message_id,
         feedback=feedback,
         text=text,
         incorrect=flags.incorrect,
         unhelpful=flags.unhelpful,
         inappropriate=flags.inappropriate,
-        **asking(owner),
+        **asking(owner, message_id=message_id),
     )
     return required(given, "message", message_id)
 
@@ -104,7 +102,7 @@ def withdraw(message_id: int, owner: Owner | None) -> Steps[bool]:
             AND owned_by(c, %(user_id)s, %(client_id)s)
         RETURNING true
     """
-    return bool((yield from fetch_value(query, message_id=message_id, **asking(owner))))
+    return bool((yield from fetch_value(query, **asking(owner, message_id=message_id))))
 
 
 @read
@@ -119,8 +117,7 @@ def feedback_of(message_id: int, owner: Owner | None) -> Steps[list[FeedbackEntr
             ORDER BY f.feedback_ts, f.feedback_id
             """,
             FeedbackEntry,
-            message_id=message_id,
-            **asking(owner),
+            **asking(owner, message_id=message_id),
         )
     )
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from a2rchi_pg._arguments import whole
 from a2rchi_pg._browsing import BrowsableStore, as_document
 from a2rchi_pg._fusion import CANDIDATES, FusionName
 from a2rchi_pg._fusion import fusion as chosen_fusion
-from a2rchi_pg._options import check_k, search_options
+from a2rchi_pg._options import search_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,7 +157,7 @@ class HybridStore(BrowsableStore):
             InvalidInput: If a weight is negative or both are 0, or another option is out of range.
         """
         options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
-        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return scored(self._do(self._store.hybrid(query, k, options, chosen)))
 
     async def ahybrid_search(
@@ -176,7 +177,7 @@ class HybridStore(BrowsableStore):
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`hybrid_search`."""
         options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
-        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return scored(await self._ado(self._store.hybrid(query, k, options, chosen)))
 
     def hybrid_search_with_details(
@@ -196,7 +197,7 @@ class HybridStore(BrowsableStore):
     ) -> list[HybridHit]:
         """:meth:`hybrid_search`, saying of each document how either search ranked it."""
         options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
-        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return _detailed(self._do(self._store.hybrid(query, k, options, chosen)))
 
     async def ahybrid_search_with_details(
@@ -216,7 +217,7 @@ class HybridStore(BrowsableStore):
     ) -> list[HybridHit]:
         """The asynchronous twin of :meth:`hybrid_search_with_details`."""
         options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
-        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, check_k(fetch_k, "fetch_k"))
+        chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return _detailed(await self._ado(self._store.hybrid(query, k, options, chosen)))
 
     def explain(

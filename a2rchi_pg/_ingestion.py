@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from a2rchi_pg._arguments import MAX_INTEGER, row_id, text, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, read, write
 from a2rchi_pg.errors import IllegalTransition, InvalidInput, NotFound
@@ -135,9 +136,9 @@ def finish(
     done = yield from fetch_value(
         query,
         collection=collection,
-        document_id=document_id,
+        document_id=row_id(document_id, "document_id"),
         owner=owner,
-        chunk_count=chunk_count,
+        chunk_count=whole(chunk_count, "chunk_count", 0, MAX_INTEGER),
         content=content_fingerprint,
         embedding=embedding_fingerprint,
     )
@@ -161,7 +162,7 @@ def fail(
     done = yield from fetch_value(
         query,
         collection=collection,
-        document_id=document_id,
+        document_id=row_id(document_id, "document_id"),
         owner=owner,
         error=error,
         retry_after=retry_after,
@@ -254,9 +255,7 @@ def _refuse(collection: str, document_id: int, owner: str, wanted: str) -> Steps
 
 def check_owner(owner: object) -> str:
     """Who embeds, which must be a non-empty string."""
-    if not isinstance(owner, str) or not owner or clean_text(owner) != owner:
-        raise InvalidInput(f"owner must be a non-empty string, got {owner!r}")
-    return owner
+    return text(owner, "owner", 1)
 
 
 def check_reason(error: str) -> str:

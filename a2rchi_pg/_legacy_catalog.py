@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from a2rchi_pg._arguments import MAX_PAGE, row_id
 from a2rchi_pg._documents import STATUSES
 from a2rchi_pg._legacy_forms import flat, listed
 from a2rchi_pg._legacy_lookup import LegacyLookup
-from a2rchi_pg._listing import MAX_LIMIT
 from a2rchi_pg._op import Steps, fetch_tuples, read
-from a2rchi_pg._scope import check_conversation
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class LegacyCatalog(LegacyLookup):
             case "embedding":
                 self._catalog.begin(name, found.id, owner=owner)
             case "embedded":
-                count = len(self._catalog.chunks(found.id, collection=name, limit=MAX_LIMIT))
+                count = len(self._catalog.chunks(found.id, collection=name, limit=MAX_PAGE))
                 self._catalog.finish(name, found.id, owner=owner, chunk_count=count)
             case "failed":
                 if found.status != "embedding":
@@ -205,7 +204,7 @@ class LegacyCatalog(LegacyLookup):
 
     def get_document_chunks(self, resource_hash: str) -> list[dict[str, Any]]:
         """The chunks of a document, up to ten thousand."""
-        found = self._catalog.chunks(resource_hash, limit=MAX_LIMIT)
+        found = self._catalog.chunks(resource_hash, limit=MAX_PAGE)
         return [
             {
                 "index": each.index,
@@ -260,5 +259,5 @@ def _chosen(conversation_id: int) -> Steps[list[tuple[Any, ...]]]:
 
 def _number(conversation_id: Conversation) -> int:
     if isinstance(conversation_id, str) and conversation_id.strip().isdecimal():
-        return check_conversation(int(conversation_id))
-    return check_conversation(conversation_id)
+        return row_id(int(conversation_id), "conversation_id")
+    return row_id(conversation_id, "conversation_id")

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from langchain_core.documents import Document
 
+from a2rchi_pg._arguments import MAX_PAGE
 from a2rchi_pg._documents import DocumentSpec
 from a2rchi_pg._legacy_forms import all_of, flat, picked, where
-from a2rchi_pg._listing import MAX_LIMIT
 from a2rchi_pg._op import Steps, fetch_tuples, read
 from a2rchi_pg.catalog import CatalogRepository
 from a2rchi_pg.selection import SelectionRepository
@@ -163,7 +163,7 @@ class LegacyLookup:
     def get_distinct_metadata(self, fields: Iterable[str]) -> dict[str, list[str]]:
         """The values of these fields, up to ten thousand each; unknown fields are passed over."""
         return {
-            field: sorted(value for value, _ in self._catalog.distinct(field, limit=MAX_LIMIT))
+            field: sorted(value for value, _ in self._catalog.distinct(field, limit=MAX_PAGE))
             for field in fields
             if field in DISTINCT
         }
@@ -196,7 +196,7 @@ class LegacyLookup:
         after: str | None = None
         view = {"collection": self._collection, **view}
         while limit is None or len(found) < limit:
-            left = MAX_LIMIT if limit is None else min(limit - len(found), MAX_LIMIT)
+            left = MAX_PAGE if limit is None else min(limit - len(found), MAX_PAGE)
             page = self._catalog.list(**view, limit=left, after=after, with_total=False)
             found += page.documents
             if (after := page.next) is None:

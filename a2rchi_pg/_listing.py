@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
+from a2rchi_pg._arguments import MAX_INTEGER, page_size, row_id, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._document_filter import document_filter
 from a2rchi_pg._documents import STATUSES, Status, source_type_of
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 Sort: TypeAlias = Literal["relevance", "name", "modified", "added", "size"]
 
-MAX_LIMIT = 10_000
 MAX_SEARCH = 1000  # characters
 MAX_WORDS = 32
 
@@ -136,8 +136,8 @@ def listing(
         condition=all_of(*conditions),
         sort=sort,
         descending=down,
-        limit=check_limit(limit),
-        offset=check_whole("offset", offset),
+        limit=page_size(limit, 0),
+        offset=whole(offset, "offset", 0, MAX_INTEGER),
         after=None if after is None else _position(after, sort, down),
         with_total=with_total,
         params={"collection": collection, **scope_params(user_id, conversation_id)},
@@ -155,18 +155,6 @@ def check_search(text: object) -> str:
     """Free text for ``search_documents()``: its first words, up to a length."""
     words = clean_text(text)[:MAX_SEARCH].split()[:MAX_WORDS]
     return " ".join(words)
-
-
-def check_limit(limit: object) -> int:
-    """How many rows at most, which must be a whole number from 0 to 10,000."""
-    return check_whole("limit", limit, MAX_LIMIT)
-
-
-def check_whole(name: str, value: object, most: int = 2**31 - 1) -> int:
-    """A whole number from 0 to ``most``."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise InvalidInput(f"{name} must be a whole number from 0 to {most}, got {value!r}")
-    return value
 
 
 def _typed(source_type: str | None) -> Condition:
@@ -221,8 +209,9 @@ def _position(after: str, sort: str, descending: bool) -> tuple[str, int]:
         was_sort, was_descending, key, id_ = json.loads(after)
     except (ValueError, TypeError):
         raise InvalidInput(f"after is the next of a page before, got {after!r}") from None
-    if not isinstance(key, str) or not isinstance(id_, int) or clean_text(key) != key:
+    if not isinstance(key, str) or clean_text(key) != key:
         raise InvalidInput(f"after is the next of a page before, got {after!r}")
+    id_ = row_id(id_, "after")
     if (was_sort, was_descending) != (sort, descending):
         raise InvalidInput(f"after is of a page sorted by {was_sort!r}, this one is by {sort!r}")
     return key, id_

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._arguments import one_of, whole
-from a2rchi_pg._content import clean_text, plain_metadata
-from a2rchi_pg._inputs import aware, named, optional_text
-from a2rchi_pg._limits import MAX_PAGE
+from a2rchi_pg._arguments import moment, one_of, page_size, row_id
+from a2rchi_pg._content import clean_name, clean_text, optional_text, plain_metadata
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import InvalidInput
@@ -65,13 +63,13 @@ class NewMessage:
             raise InvalidInput("model_used and pipeline_used belong to the answer, not the user")
         clean = {
             "content": clean_text(self.content),
-            "model_used": named("model_used", self.model_used),
-            "pipeline_used": named("pipeline_used", self.pipeline_used),
-            "sender": optional_text(self.sender) or _SENDERS.get(self.role, self.role),
+            "model_used": clean_name(self.model_used, "model_used"),
+            "pipeline_used": clean_name(self.pipeline_used, "pipeline_used"),
+            "sender": optional_text(self.sender, "sender") or _SENDERS.get(self.role, self.role),
             "link": clean_text(self.link),
             "context": clean_text(self.context),
-            "service": named("service", self.service),
-            "ts": aware("ts", self.ts),
+            "service": clean_name(self.service, "service"),
+            "ts": moment(self.ts, "ts"),
             "payload": None if self.payload is None else plain_metadata(self.payload, "payload"),
         }
         for name, value in clean.items():
@@ -123,9 +121,8 @@ def add_messages(
         ORDER BY n.ordinality
         RETURNING message_id
         """,
-        conversation_id=conversation_id,
         rows=Jsonb(rows),
-        **asking(owner),
+        **asking(owner, conversation_id=conversation_id),
     )
     required(added or None, "conversation", conversation_id)
     return [id_ for (id_,) in added]
@@ -176,7 +173,7 @@ _NEWEST, _BEFORE, _AFTER = (
 @read
 def get_message(message_id: int, owner: Owner | None) -> Steps[Message | None]:
     """A message, or None."""
-    return (yield from fetch_one(_GET, Message, message_id=message_id, **asking(owner)))
+    return (yield from fetch_one(_GET, Message, **asking(owner, message_id=message_id)))
 
 
 def window(
@@ -185,7 +182,9 @@ def window(
     """A page of a conversation, oldest first."""
     if before is not None and after is not None:
         raise InvalidInput("pass before or after, not both")
-    return _window(conversation_id, whole(limit, "limit", 1, MAX_PAGE), before, after, owner)
+    before = None if before is None else row_id(before, "before")
+    after = None if after is None else row_id(after, "after")
+    return _window(conversation_id, page_size(limit), before, after, owner)
 
 
 @read
@@ -196,10 +195,9 @@ def _window(
     rows = yield from fetch(
         query,
         Message,
-        conversation_id=conversation_id,
         limit=limit,
         bound=after if before is None else before,
-        **asking(owner),
+        **asking(owner, conversation_id=conversation_id),
     )
     required(rows or None, "conversation", conversation_id)
     return [row for row in rows if row.message_id]
@@ -220,8 +218,7 @@ def clear_messages(conversation_id: int, owner: Owner | None) -> Steps[int]:
         )
         SELECT (SELECT count(*) FROM removed) FROM own
         """,
-        conversation_id=conversation_id,
-        **asking(owner),
+        **asking(owner, conversation_id=conversation_id),
     )
     return int(required(removed, "conversation", conversation_id))
 

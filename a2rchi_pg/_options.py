@@ -72,8 +72,3 @@ def which(ids: str | Sequence[str] | None, filter: Filter) -> Condition:  # noqa
     if ids is None:
         return compile_filter(filter)
     return Condition(sql="id = ANY(%(ids)s)", params={"ids": wanted_ids(ids)})
-
-
-def check_k(k: object, name: str = "k") -> int:
-    """``k``, which must be a whole number from 0 to 1,000,000."""
-    return whole(k, name)

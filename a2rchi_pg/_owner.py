@@ -8,9 +8,9 @@ statement. What is another's is not there: nothing tells the two apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from a2rchi_pg._content import clean_id
+from a2rchi_pg._arguments import row_id, user_id_of
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 T = TypeVar("T")
@@ -37,14 +37,24 @@ class Owner:
     def __post_init__(self) -> None:
         if self.user_id is None and self.client_id is None:
             raise InvalidInput("an owner needs a user_id or a client_id")
-        for value in (self.user_id, self.client_id):
+        for name in ("user_id", "client_id"):
+            value = getattr(self, name)
             if value is not None:
-                clean_id(value)
+                user_id_of(value, name)
 
 
-def asking(owner: Owner | None) -> dict[str, str | None]:
-    """The parameters of ``owned_by(c, %(user_id)s, %(client_id)s)``; None is the host itself."""
+def asking(owner: Owner | None, **ids: object) -> dict[str, Any]:
+    """The parameters of ``owned_by(c, %(user_id)s, %(client_id)s)``; None is the host itself.
+
+    Args:
+        owner: Who asks.
+        **ids: What of: the ids of rows, checked, which are parameters too.
+
+    Raises:
+        InvalidInput: If no row can have such an id; names it.
+    """
     return {
+        **{name: row_id(value, name) for name, value in ids.items()},
         "user_id": owner.user_id if owner else None,
         "client_id": owner.client_id if owner else None,
     }

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._arguments import one_of, string
-from a2rchi_pg._content import clean_text, user_id_of
+from a2rchi_pg._arguments import one_of, string, user_id_of
+from a2rchi_pg._content import clean_text
 from a2rchi_pg._layers import Layers, read_layers
 from a2rchi_pg._op import Steps, execute, fetch, fetch_one, fetch_tuples, fetch_value, read, write
 from a2rchi_pg._rights import Actor, actor_id, check_admin, clean_note

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from a2rchi_pg._listing import check_limit, check_whole
+from a2rchi_pg._arguments import MAX_INTEGER, page_size, whole
 from a2rchi_pg._op import Steps, fetch, fetch_one, read
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def document_chunks(
     )
     ids, hashes = document
     params = {"ids": ids, "hashes": hashes, "collection": collection}
-    page = {"limit": check_limit(limit), "offset": check_whole("offset", offset)}
+    page = {"limit": page_size(limit, 0), "offset": whole(offset, "offset", 0, MAX_INTEGER)}
     return (yield from fetch(query, DocumentChunk, **params, **page))
 
 
@@ -126,7 +126,7 @@ def document_content(
         """
     )
     ids, hashes = document
-    check_whole("max_chars", max_chars)
+    whole(max_chars, "max_chars", 0, MAX_INTEGER)
     params = {"ids": ids, "hashes": hashes, "collection": collection, "max_chars": max_chars}
     found = yield from fetch_one(query, _Preview, **params)
     if found is None:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._arguments import string, whole
-from a2rchi_pg._content import clean_text, user_id_of
-from a2rchi_pg._inputs import aware
+from a2rchi_pg._arguments import MAX_INTEGER, moment, string, user_id_of, whole
+from a2rchi_pg._content import clean_text
 from a2rchi_pg._layers import Layers, read_layers, resolve
 from a2rchi_pg._op import Steps, fetch, fetch_one, fetch_tuples, read, write
 from a2rchi_pg._rights import Actor, actor_id, check_admin, clean_note
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-MAX_REVISION = 2**31 - 1
 _STATIC = sql.Identifier("static_config")
 _DYNAMIC = sql.Identifier("dynamic_config")
 
@@ -102,8 +100,7 @@ def _append_dynamic(
     expected: int | None,
     note: str | None,
 ) -> Steps[Revision]:
-    if expected is not None:
-        _numbered(expected, "expected_revision")
+    _check_change(actor, expected)
     yield from check_admin(actor)
     while True:
         layers, _ = yield from read_layers(Layers())
@@ -141,6 +138,7 @@ def roll_back(
 ) -> Steps[Revision]:
     """Append an earlier revision's settings as a new one; to 0 clears all."""
     _numbered(to, "to_revision")
+    _check_change(actor, expected)
     target = None if to == 0 else (yield from revision(to))
     if target is None and to != 0:
         raise NotFound(f"there is no revision {to} of the configuration")
@@ -176,8 +174,14 @@ def history(limit: int, before: int | None) -> Steps[list[Revision]]:
     return (yield from fetch(query, Revision, limit=limit, before=last))
 
 
+def _check_change(actor: Actor, expected: int | None) -> None:
+    actor_id(actor)
+    if expected is not None:
+        _numbered(expected, "expected_revision")
+
+
 def _numbered(revision: object, name: str) -> int:
-    return whole(revision, name, 0, MAX_REVISION)
+    return whole(revision, name, 0, MAX_INTEGER)
 
 
 @read
@@ -219,9 +223,9 @@ def audit(
         ORDER BY revision DESC, field_name LIMIT %(limit)s
     """
     given = {
-        "user": None if user is None else user_id_of(user),
+        "user": None if user is None else user_id_of(user, "user"),
         "field": None if field is None else clean_text(string(field, "field")),
-        "since": aware("since", since),
+        "since": moment(since, "since"),
     }
     return (yield from fetch(query, FieldChange, limit=limit, **given))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
-from a2rchi_pg._arguments import shown, string
-from a2rchi_pg._content import clean_text, user_id_of
+from a2rchi_pg._arguments import shown, string, user_id_of
+from a2rchi_pg._content import clean_text
 from a2rchi_pg._op import Steps, fetch_value, read
 from a2rchi_pg.errors import InvalidInput, PermissionDenied
 

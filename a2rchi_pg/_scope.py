@@ -15,15 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from a2rchi_pg._arguments import shown
-from a2rchi_pg._content import user_id_of
+from a2rchi_pg._arguments import flag, row_id, user_id_of
 from a2rchi_pg._filters import EVERYTHING, Clause, Condition
-from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-MAX_BIGINT = 2**63 - 1
 
 # What was chosen for {document}, or NULL. Columns are renamed, so that document_id means the row
 # that is asked about. Where a user is named, another user's conversation or a client's counts as
@@ -127,16 +123,10 @@ def scope_params(user_id: str | None, conversation_id: int | None) -> dict[str, 
     """
     return {
         "user_id": None if user_id is None else user_id_of(user_id),
-        "conversation_id": None if conversation_id is None else check_conversation(conversation_id),
+        "conversation_id": None
+        if conversation_id is None
+        else row_id(conversation_id, "conversation_id"),
     }
-
-
-def check_conversation(conversation_id: object) -> int:
-    """A conversation's id, which must be a whole number."""
-    is_whole = isinstance(conversation_id, int) and not isinstance(conversation_id, bool)
-    if not is_whole or not -MAX_BIGINT <= conversation_id <= MAX_BIGINT:  # type: ignore[operator]
-        raise InvalidInput(f"conversation_id must be a whole number, got {shown(conversation_id)}")
-    return conversation_id  # type: ignore[return-value]  # just checked
 
 
 def all_of(*conditions: Condition) -> Condition:
@@ -208,8 +198,7 @@ class Scope:
 
     def __post_init__(self) -> None:
         scope_params(self.user_id, self.conversation_id)
-        if not isinstance(self.include_deleted, bool):
-            raise InvalidInput(f"include_deleted must be a bool, got {self.include_deleted!r}")
+        flag(self.include_deleted, "include_deleted")
 
     @property
     def personal(self) -> bool:

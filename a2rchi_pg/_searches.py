@@ -7,12 +7,11 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2rchi_pg import _search
-from a2rchi_pg._arguments import MAX_ROWS, one_of, string
+from a2rchi_pg._arguments import MAX_ROWS, one_of, string, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._explain import Explanation, analysed, explanation
 from a2rchi_pg._filters import EVERYTHING, Condition
 from a2rchi_pg._flow import EmbedQuery, Flow
-from a2rchi_pg._options import SearchOptions, check_k
 from a2rchi_pg._scope import ALL_SHOWN
 from a2rchi_pg._scores import diversify
 from a2rchi_pg._target import Target
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from a2rchi_pg._fusion import Fusion
     from a2rchi_pg._op import Op
+    from a2rchi_pg._options import SearchOptions
     from a2rchi_pg._scope import Shown
     from a2rchi_pg._search import Hit, HybridRow
     from a2rchi_pg.collections import Collection
@@ -44,7 +44,7 @@ class Searches(Target):
     def _dense(
         self, query: str | Vector, k: int, options: SearchOptions, *, with_vectors: bool
     ) -> Flow[list[Any]]:
-        if not (k := check_k(k)):
+        if not (k := whole(k, "k")):
             return []
         vector = yield from self._vector(query)
 
@@ -74,7 +74,7 @@ class Searches(Target):
         lambda_mult: float,
     ) -> Flow[list[Hit]]:
         """``k`` of the ``fetch_k`` nearest chunks, chosen to differ from one another."""
-        count = max(check_k(fetch_k, "fetch_k"), check_k(k))
+        count = max(whole(fetch_k, "fetch_k"), whole(k, "k"))
         vector = yield from self._vector(query)
         hits = yield from self._dense(vector, count, options, with_vectors=True)
         chosen = diversify(vector, [hit[5] for hit in hits], k, lambda_mult) if k else []
@@ -82,7 +82,7 @@ class Searches(Target):
 
     def bm25(self, query: str, k: int, options: SearchOptions) -> Flow[list[Hit]]:
         """The best chunks for the words of the query, with their scores."""
-        if not (k := check_k(k)):
+        if not (k := whole(k, "k")):
             return []
         words = clean_text(string(query, "query"))
 
@@ -101,7 +101,7 @@ class Searches(Target):
         self, query: str, k: int, options: SearchOptions, fusion: Fusion
     ) -> Flow[list[HybridRow]]:
         """The best chunks of the dense and the lexical ranking together, with fused scores."""
-        if not (k := check_k(k)):
+        if not (k := whole(k, "k")):
             return []
         words = clean_text(string(query, "query"))
         vector = yield from self._vector(query)
@@ -133,7 +133,7 @@ class Searches(Target):
     ) -> Flow[Explanation]:
         """Run a search under EXPLAIN ANALYZE, and measure the recall of its dense part."""
         one_of(search_type, "search_type", _EXPLAINABLE)
-        words, k = clean_text(string(query, "query")), check_k(k)
+        words, k = clean_text(string(query, "query")), whole(k, "k")
         yield from self.existing()
         vector = None if search_type == "bm25" else (yield from self._vector(query))
         fused = fusion if search_type == "hybrid" else None

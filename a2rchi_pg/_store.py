@@ -7,13 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg import _chunks, _inspection
-from a2rchi_pg._arguments import many, string
+from a2rchi_pg._arguments import many, string, whole
 from a2rchi_pg._chunks import Batch
 from a2rchi_pg._content import clean_text, plain_metadata, wanted_ids
 from a2rchi_pg._filters import Condition, compile_filter
 from a2rchi_pg._flow import EmbedTexts, Flow
 from a2rchi_pg._indexes import build_indexes, drop_indexes
-from a2rchi_pg._options import SearchOptions, check_k
 from a2rchi_pg._searches import Searches
 from a2rchi_pg._vectors import Vector, answered, as_matrix
 from a2rchi_pg.collections import Collection, CollectionSpec, calibrate
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from a2rchi_pg._inspection import MetadataField
     from a2rchi_pg._op import Op
+    from a2rchi_pg._options import SearchOptions
     from a2rchi_pg._records import Record
 
 logger = logging.getLogger("a2rchi_pg.store")
@@ -201,7 +201,7 @@ class Store(Searches):
 
     def values(self, key: str, limit: int, options: SearchOptions) -> Flow[list[tuple[Any, int]]]:
         """The commonest values of a key."""
-        wanted, most = clean_text(string(key, "key")), check_k(limit, "limit")
+        wanted, most = clean_text(string(key, "key")), whole(limit, "limit")
         found = yield from self._query(
             lambda c: _inspection.metadata_values(c, wanted, most, options.condition)
         )
@@ -211,7 +211,7 @@ class Store(Searches):
         self, options: SearchOptions, limit: int, after: str | None
     ) -> Flow[list[tuple[str, str, dict[str, Any]]]]:
         """Chunks in the order of their ids, from behind ``after`` on."""
-        most = check_k(limit, "limit")
+        most = whole(limit, "limit")
         last = None if after is None else clean_text(string(after, "after"))
         found = yield from self._query(lambda c: _inspection.page(c, options.condition, most, last))
         return found or []

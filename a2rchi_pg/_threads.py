@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from a2rchi_pg._arguments import shown, whole
-from a2rchi_pg._content import clean_text
-from a2rchi_pg._inputs import aware, optional_text
-from a2rchi_pg._limits import MAX_PAGE
+from a2rchi_pg._arguments import moment, page_size, row_id, shown, string
+from a2rchi_pg._content import clean_text, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import Owner, asking, required
 from a2rchi_pg.errors import InvalidInput
@@ -60,8 +58,8 @@ def create_conversation(
         RETURNING *, 0::bigint AS message_count
         """,
         Conversation,
-        title=optional_text(title),
-        archi_version=optional_text(archi_version),
+        title=optional_text(title, "title"),
+        archi_version=optional_text(archi_version, "archi_version"),
         **asking(owner),
     )
     return required(made, "conversation", "that was just made")
@@ -80,15 +78,14 @@ def get_conversation(conversation_id: int, owner: Owner | None) -> Steps[Convers
                 AND owned_by(c, %(user_id)s, %(client_id)s)
             """,
             Conversation,
-            conversation_id=conversation_id,
-            **asking(owner),
+            **asking(owner, conversation_id=conversation_id),
         )
     )
 
 
 def page(limit: int, after: Cursor | None, owner: Owner | None) -> Op[list[Conversation]]:
     """A page of an owner's conversations, the latest first."""
-    return _page(whole(limit, "limit", 1, MAX_PAGE), *_position(after), owner)
+    return _page(page_size(limit), *_position(after), owner)
 
 
 @read
@@ -135,7 +132,7 @@ def search(
     words: str, limit: int, after: Cursor | None, owner: Owner | None
 ) -> Op[list[Conversation]]:
     """A page of those conversations in which a message holds all the words."""
-    wanted = clean_text(words), whole(limit, "limit", 1, MAX_PAGE), *_position(after)
+    wanted = clean_text(string(words, "words")), page_size(limit), *_position(after)
     return _search_all(*wanted) if owner is None else _search_own(*wanted, owner)
 
 
@@ -214,7 +211,7 @@ def _position(after: object) -> tuple[datetime | None, int | None]:
     if not isinstance(after, tuple | list) or len(after) != 2:  # noqa: PLR2004 - a pair
         raise InvalidInput(f"after must be the cursor of a conversation, got {shown(after)}")
     ts, id_ = after
-    return aware("after", ts), whole(id_, "after", -(2**63), 2**63 - 1)
+    return moment(ts, "after"), row_id(id_, "after")
 
 
 @write
@@ -228,9 +225,8 @@ def rename_conversation(
         WHERE c.conversation_id = %(conversation_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
         RETURNING true
         """,
-        conversation_id=conversation_id,
-        title=optional_text(title),
-        **asking(owner),
+        title=optional_text(title, "title"),
+        **asking(owner, conversation_id=conversation_id),
     )
     required(done, "conversation", conversation_id)
 
@@ -243,7 +239,7 @@ def delete_conversation(conversation_id: int, owner: Owner | None) -> Steps[bool
         WHERE c.conversation_id = %(conversation_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
         RETURNING true
     """
-    return bool((yield from fetch_value(query, conversation_id=conversation_id, **asking(owner))))
+    return bool((yield from fetch_value(query, **asking(owner, conversation_id=conversation_id))))
 
 
 @write
@@ -260,10 +256,9 @@ def transfer(conversation_id: int, to: Owner, owner: Owner | None) -> Steps[None
         WHERE c.conversation_id = %(conversation_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
         RETURNING true
         """,
-        conversation_id=conversation_id,
         to_user=to.user_id,
         to_client=to.client_id,
-        **asking(owner),
+        **asking(owner, conversation_id=conversation_id),
     )
     required(done, "conversation", conversation_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._inputs import aware
+from a2rchi_pg._arguments import moment
 from a2rchi_pg._op import Steps, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 
@@ -38,7 +38,7 @@ class Timestamps:
 
     def __post_init__(self) -> None:
         for each in fields(Timestamps):
-            aware(each.name, getattr(self, each.name))
+            moment(getattr(self, each.name), each.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +86,8 @@ def record(message_id: int, times: Timestamps, owner: Owner | None) -> Steps[Non
                 = coalesce(excluded.server_response_msg_ts, t.server_response_msg_ts)
         RETURNING true
         """,
-        message_id=message_id,
         **asdict(times),
-        **asking(owner),
+        **asking(owner, message_id=message_id),
     )
     required(done, "message", message_id)
 
@@ -104,8 +103,7 @@ def get_timing(message_id: int, owner: Owner | None) -> Steps[Timing | None]:
             WHERE t.message_id = %(message_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
             """,
             Timing,
-            message_id=message_id,
-            **asking(owner),
+            **asking(owner, message_id=message_id),
         )
     )
 

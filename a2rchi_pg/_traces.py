@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._arguments import whole
-from a2rchi_pg._content import plain_json
-from a2rchi_pg._inputs import aware, named, optional_text
+from a2rchi_pg._arguments import MAX_INTEGER, moment, row_id, uuid_of, whole
+from a2rchi_pg._content import clean_name, optional_text, plain_json
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import Conflict
@@ -77,10 +76,10 @@ class ToolCall:
     def __post_init__(self) -> None:
         clean = {
             "step_number": whole(self.step_number, "step_number"),
-            "tool_name": named("tool_name", self.tool_name),
+            "tool_name": clean_name(self.tool_name, "tool_name"),
             "tool_args": plain_json(self.tool_args, "tool_args"),
-            "tool_result": optional_text(self.tool_result),
-            "ts": aware("ts", self.ts),
+            "tool_result": optional_text(self.tool_result, "tool_result"),
+            "ts": moment(self.ts, "ts"),
         }
         for name, value in clean.items():
             object.__setattr__(self, name, value)
@@ -98,6 +97,14 @@ class Ending:
     reason: str | None = None
     error: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.status == "completed":
+            row_id(self.message_id, "message_id")
+        for name in ("total_tool_calls", "total_tokens_used"):
+            value = getattr(self, name)
+            if value is not None:
+                whole(value, name, 0, MAX_INTEGER)
+
 
 @write
 def start_trace(
@@ -108,6 +115,7 @@ def start_trace(
     owner: Owner | None,
 ) -> Steps[Trace]:
     """Begin a run."""
+    asked = None if user_message_id is None else row_id(user_message_id, "user_message_id")
     made = yield from fetch_one(
         """
         INSERT INTO agent_traces (conversation_id, user_message_id, pipeline_name, model_used)
@@ -120,14 +128,17 @@ def start_trace(
         RETURNING *
         """,
         Trace,
-        conversation_id=conversation_id,
-        user_message_id=user_message_id,
-        pipeline=named("pipeline", pipeline),
-        model=named("model", model),
-        **asking(owner),
+        user_message_id=asked,
+        pipeline=clean_name(pipeline, "pipeline"),
+        model=clean_name(model, "model"),
+        **asking(owner, conversation_id=conversation_id),
     )
-    asked = "" if user_message_id is None else f" with a message {user_message_id}"
-    return required(made, "conversation", f"{conversation_id}{asked}")
+    of = "" if asked is None else f" with a message {asked}"
+    return required(made, "conversation", f"{conversation_id}{of}")
+
+
+def _run(trace_id: UUID, owner: Owner | None) -> dict[str, Any]:
+    return {"trace_id": uuid_of(trace_id, "trace_id"), **asking(owner)}
 
 
 def note_events(trace_id: UUID, events: Sequence[Any], owner: Owner | None) -> Op[None]:
@@ -151,9 +162,8 @@ def _note(trace_id: UUID, events: list[Any], owner: Owner | None) -> Steps[None]
         SELECT noted.* FROM own LEFT JOIN noted USING (trace_id)
         """,
         Trace,
-        trace_id=trace_id,
         events=Jsonb(events),
-        **asking(owner),
+        **_run(trace_id, owner),
     )
     _changed(rows, trace_id)
 
@@ -183,15 +193,14 @@ def end_trace(trace_id: UUID, ending: Ending, owner: Owner | None) -> Steps[Trac
         SELECT ended.* FROM own LEFT JOIN ended USING (trace_id)
         """,
         Trace,
-        trace_id=trace_id,
         status=ending.status,
         message_id=ending.message_id,
         tool_calls=ending.total_tool_calls,
         tokens=ending.total_tokens_used,
-        by=optional_text(ending.by),
-        reason=optional_text(ending.reason),
-        error=optional_text(ending.error),
-        **asking(owner),
+        by=optional_text(ending.by, "by"),
+        reason=optional_text(ending.reason, "reason"),
+        error=optional_text(ending.error, "error"),
+        **_run(trace_id, owner),
     )
     answer = "" if ending.message_id is None else f" with a message {ending.message_id}"
     return _changed(rows, f"{trace_id}{answer}")
@@ -220,10 +229,9 @@ def cancel_traces(
             AND c.conversation_id = t.conversation_id AND owned_by(c, %(user_id)s, %(client_id)s)
         RETURNING t.trace_id
         """,
-        conversation_id=conversation_id,
-        by=optional_text(by),
-        reason=optional_text(reason),
-        **asking(owner),
+        by=optional_text(by, "by"),
+        reason=optional_text(reason, "reason"),
+        **asking(owner, conversation_id=conversation_id),
     )
     return [trace_id for (trace_id,) in rows]
 
@@ -235,7 +243,7 @@ def get_trace(trace_id: UUID, owner: Owner | None) -> Steps[Trace | None]:
         SELECT t.* FROM agent_traces t JOIN conversation_metadata c USING (conversation_id)
         WHERE t.trace_id = %(trace_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
     """
-    return (yield from fetch_one(query, Trace, trace_id=trace_id, **asking(owner)))
+    return (yield from fetch_one(query, Trace, **_run(trace_id, owner)))
 
 
 @read
@@ -245,7 +253,7 @@ def trace_of(message_id: int, owner: Owner | None) -> Steps[Trace | None]:
         SELECT t.* FROM agent_traces t JOIN conversation_metadata c USING (conversation_id)
         WHERE t.message_id = %(message_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
     """
-    return (yield from fetch_one(query, Trace, message_id=message_id, **asking(owner)))
+    return (yield from fetch_one(query, Trace, **asking(owner, message_id=message_id)))
 
 
 @read
@@ -257,7 +265,7 @@ def running_traces(conversation_id: int, owner: Owner | None) -> Steps[list[Trac
             AND owned_by(c, %(user_id)s, %(client_id)s)
         ORDER BY t.started_at DESC, t.trace_id
     """
-    return (yield from fetch(query, Trace, conversation_id=conversation_id, **asking(owner)))
+    return (yield from fetch(query, Trace, **asking(owner, conversation_id=conversation_id)))
 
 
 @write
@@ -286,9 +294,8 @@ def add_tool_calls(message_id: int, calls: Sequence[ToolCall], owner: Owner | No
         ORDER BY n.ordinality
         RETURNING id
         """,
-        message_id=message_id,
         rows=Jsonb(rows),
-        **asking(owner),
+        **asking(owner, message_id=message_id),
     )
     required(added or None, "message", message_id)
 
@@ -306,7 +313,6 @@ def tool_calls_of(message_id: int, owner: Owner | None) -> Steps[list[ToolCall]]
             ORDER BY a.step_number, a.id
             """,
             ToolCall,
-            message_id=message_id,
-            **asking(owner),
+            **asking(owner, message_id=message_id),
         )
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from a2rchi_pg._arguments import one_of
-from a2rchi_pg._inputs import aware, optional_text
+from a2rchi_pg._arguments import moment, one_of
+from a2rchi_pg._content import optional_text
 from a2rchi_pg._op import Op, Steps, fetch, read
 from a2rchi_pg._owner import asking
 
@@ -47,8 +47,8 @@ def usage(
     """Answers counted by kind."""
     if every is not None:
         one_of(every, "every", get_args(Period))
-    named = optional_text(service)
-    return _usage(aware("since", since), aware("until", until), named, every, owner)
+    named = optional_text(service, "service")
+    return _usage(moment(since, "since"), moment(until, "until"), named, every, owner)
 
 
 @read

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_core.vectorstores import VectorStore
 
 from a2rchi_pg import _flow
-from a2rchi_pg._arguments import many, only, string, whole
+from a2rchi_pg._arguments import many, only, row_id, string, whole
 from a2rchi_pg._options import which
 from a2rchi_pg._records import Record, document_records, records
 from a2rchi_pg._store import DEFAULT_BATCH, Store
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_BIGINT = 2**63 - 1
 # What may be named in a call, for those that take any keyword by LangChain's signature.
 ADDING = ("ids", "batch_size", "document_id")
 MAKING = (*ADDING, "database", "collection")
@@ -239,7 +238,7 @@ class WritableStore(VectorStore):
     ) -> Flow[list[str]]:
         batch_size = whole(batch_size, "batch_size", 1)
         if document_id is not None:
-            document_id = whole(document_id, "document_id", 1, MAX_BIGINT)
+            document_id = row_id(document_id, "document_id")
         if at_once:
             return self._store.add(given, document_id)
         return self._store.add_stream(given, batch_size, document_id)

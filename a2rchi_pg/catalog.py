@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
+from a2rchi_pg._arguments import many, string
 from a2rchi_pg._catalog_stats import (
     catalog_stats,
     distinct_values,
@@ -27,7 +28,6 @@ from a2rchi_pg._ingestion_states import IngestionStates
 from a2rchi_pg._listing import ListOptions, listing
 from a2rchi_pg._pages import DocumentPage, list_documents
 from a2rchi_pg._preview import document_chunks, document_content
-from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -97,19 +97,21 @@ class CatalogRepository(IngestionStates):
         self, resource_hash: str, *, include_deleted: bool = False
     ) -> CatalogDocument | None:
         """The document of that hash, or None."""
-        return self.get(_hash(resource_hash), include_deleted=include_deleted)
+        key = string(resource_hash, "resource_hash")
+        return self.get(key, include_deleted=include_deleted)
 
     async def aget_by_hash(
         self, resource_hash: str, *, include_deleted: bool = False
     ) -> CatalogDocument | None:
         """The asynchronous twin of :meth:`get_by_hash`."""
-        return await self.aget(_hash(resource_hash), include_deleted=include_deleted)
+        key = string(resource_hash, "resource_hash")
+        return await self.aget(key, include_deleted=include_deleted)
 
     def get_many(
         self, documents: Iterable[DocumentKey], *, include_deleted: bool = False
     ) -> Documents:
         """The documents of these ids and hashes, in their order; missing ones are left out."""
-        keys = list(documents)
+        keys = list(many(documents, "documents", "ids and hashes"))
         op = get_documents(which_documents(keys, None), include_deleted=include_deleted)
         return _in_order(keys, self._runner.run(op))
 
@@ -117,7 +119,7 @@ class CatalogRepository(IngestionStates):
         self, documents: Iterable[DocumentKey], *, include_deleted: bool = False
     ) -> Documents:
         """The asynchronous twin of :meth:`get_many`."""
-        keys = list(documents)
+        keys = list(many(documents, "documents", "ids and hashes"))
         op = get_documents(which_documents(keys, None), include_deleted=include_deleted)
         return _in_order(keys, await self._runner.arun(op))
 
@@ -304,12 +306,6 @@ class CatalogRepository(IngestionStates):
         """The asynchronous twin of :meth:`content`."""
         op = document_content(split_keys(document), collection, max_chars)
         return await self._runner.arun(op)
-
-
-def _hash(resource_hash: object) -> str:
-    if not isinstance(resource_hash, str):
-        raise InvalidInput(f"a resource_hash is a string, got {resource_hash!r}")
-    return resource_hash
 
 
 def _only(found: Documents) -> CatalogDocument | None:

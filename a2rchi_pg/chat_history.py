@@ -13,6 +13,7 @@ from langchain_core.messages import (
     messages_from_dict,
 )
 
+from a2rchi_pg._arguments import row_id
 from a2rchi_pg._messages import Messages, NewMessage
 from a2rchi_pg.errors import InvalidInput
 
@@ -54,7 +55,7 @@ class PostgresChatMessageHistory(BaseChatMessageHistory):
         service: str = "chat",
         limit: int = 100,
     ) -> None:
-        self.conversation_id = conversation_id
+        self.conversation_id = row_id(conversation_id, "conversation_id")
         self._messages = Messages(runner, owner)
         self._model = model
         self._pipeline = pipeline

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg import _revisions
-from a2rchi_pg._arguments import string
+from a2rchi_pg._arguments import page_size, string
 from a2rchi_pg._config_file import read_static_config
 from a2rchi_pg._config_reading import ConfigReader
 from a2rchi_pg._layers import ConfigT
-from a2rchi_pg._limits import page_size
 from a2rchi_pg._rights import SYSTEM, Actor
 
 if TYPE_CHECKING:

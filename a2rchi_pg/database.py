@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from a2rchi_pg import _dsn, _schema
-from a2rchi_pg._connection import ConnectionSettings, is_whole, require
+from a2rchi_pg._arguments import MAX_INTEGER, flag, whole
+from a2rchi_pg._connection import ConnectionSettings
 from a2rchi_pg._op import Op, Steps, fetch_tuples, write
 from a2rchi_pg._pool import AsyncPool, SyncPool
 from a2rchi_pg._transaction import Transaction
@@ -85,13 +86,8 @@ class Database:
     ) -> None:
         _check_dsn_type(dsn=dsn)
         _check_dsn_type(read_dsn=read_dsn)
-        require(is_whole(max_size, 1), max_size=max_size, accepted="a whole number from 1")
-        require(
-            is_whole(min_size) and min_size <= max_size,
-            min_size=min_size,
-            accepted=f"a whole number from 0 to max_size ({max_size})",
-        )
-        require(isinstance(check_schema, bool), check_schema=check_schema, accepted="True or False")
+        whole(min_size, "min_size", 0, whole(max_size, "max_size", 1, MAX_INTEGER))
+        flag(check_schema, "check_schema")
 
         def settings(dsn: str) -> ConnectionSettings:
             return ConnectionSettings(
@@ -313,7 +309,7 @@ def _check_dsn_type(**dsn: object) -> None:
     ((name, value),) = dsn.items()
     if not isinstance(value, str | None):
         raise InvalidInput(
-            f"{name} must be a string or None; got {type(value).__name__} (a folder's path is for "
+            f"{name} must be a string or None, got {type(value).__name__} (a folder's path is for "
             "Database.embedded)"
         )
 

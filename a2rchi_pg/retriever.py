@@ -8,7 +8,7 @@ from langchain_core.documents import BaseDocumentCompressor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from a2rchi_pg._arguments import mapping, number, one_of, only, shown, whole
-from a2rchi_pg._options import SEARCHES, check_k
+from a2rchi_pg._options import SEARCHES
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class PostgresRetriever(VectorStoreRetriever):
         ours = {} if self.k is None else {"k": self.k}
         options = {**self.search_kwargs, **ours, **kwargs}
         _only_searched(options, self.search_type)
-        k = check_k(options.get("k", DEFAULT_K))
+        k = whole(options.get("k", DEFAULT_K), "k")
         if self.reranker is not None:
             options["k"] = max(k, self.rerank_top_n)
         return options, k
@@ -102,7 +102,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         options["score_threshold"] = number(options.get("score_threshold"), "score_threshold", 0, 1)
     checked: dict[str, Any] = {"search_kwargs": options}
     if given.get("k") is not None:
-        checked["k"] = check_k(given["k"])
+        checked["k"] = whole(given["k"], "k")
     if "rerank_top_n" in given:
         checked["rerank_top_n"] = whole(given["rerank_top_n"], "rerank_top_n", 1)
     if not isinstance(given.get("reranker"), BaseDocumentCompressor | None):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from a2rchi_pg import _api_keys, _people
-from a2rchi_pg._arguments import mapping, one_of, shown
-from a2rchi_pg._content import user_id_of
-from a2rchi_pg._limits import page_size
+from a2rchi_pg._arguments import mapping, one_of, page_size, shown, user_id_of
 from a2rchi_pg._people import (
     AuthProvider,
     Profile,
@@ -267,7 +265,7 @@ class UserRepository(UserKeys):
 
     def _link(self, anonymous: str, authenticated: str, profile: Profile) -> Flow[User]:
         """Keys are encrypted for whom they are, so those of the one have to be for the other."""
-        if user_id_of(anonymous) == user_id_of(authenticated):
+        if user_id_of(anonymous, "anonymous") == user_id_of(authenticated, "authenticated"):
             raise InvalidInput(f"user {anonymous!r} can't be linked with themselves")
         for _ in range(_LINK_ATTEMPTS):
             stored: list[StoredKey] = yield _api_keys.all_of(anonymous)

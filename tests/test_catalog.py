@@ -157,7 +157,8 @@ SOURCES: dict[str, tuple[str, dict[str, str]]] = {
 def test_g20_old_words_for_sources(catalog: CatalogRepository):
     catalog.upsert_many(spec(word, source_type=word) for word in SOURCES)
     found = {
-        each.resource_hash: (each.source_type, each.metadata) for each in catalog.get_many(SOURCES)
+        each.resource_hash: (each.source_type, each.metadata)
+        for each in catalog.get_many(list(SOURCES))
     }
     assert found == SOURCES
     assert hashes(catalog.list(source_type="links")) == ["links"]
@@ -268,13 +269,16 @@ def test_a10_documents_are_deleted_by_a_filter_and_no_pattern(catalog: CatalogRe
 def test_documents_are_named_by_id_or_hash(catalog: CatalogRepository):
     recorded = catalog.upsert_many([spec("a"), spec("123")])
     first, second = (each.id for each in recorded)
-    found = catalog.get_many([second, "a", first, "nul\0", -1, 2**70, "unknown"])
+    found = catalog.get_many([second, "a", first, "nul\0", 0, 2**63 - 1, "unknown"])
     assert [each.resource_hash for each in found] == ["123", "a", "a"]
     assert catalog.get(123) is None
-    for wrong in (None, True, 1.5, b"a"):
+    for wrong in (None, 1.5, b"a"):
         with pytest.raises(InvalidInput, match="named by id or resource_hash"):
             catalog.get_many([wrong])  # type: ignore[list-item]
-    with pytest.raises(InvalidInput, match="a resource_hash is a string"):
+    for number in (True, -1, 2**63):
+        with pytest.raises(InvalidInput, match="document must be a whole number"):
+            catalog.get_many([number])
+    with pytest.raises(InvalidInput, match="resource_hash must be a string"):
         catalog.get_by_hash(5)  # type: ignore[arg-type]
 
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
 
+from a2rchi_pg._arguments import MAX_BIGINT
 from a2rchi_pg._layers import Layers, read_layers, resolve
 from a2rchi_pg._settings import CLEAR
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
-from a2rchi_pg.api._shapes import MAX_BIGINT, Limit, Sent, Shown, found
+from a2rchi_pg.api._shapes import Limit, Sent, Shown, found
 
 router = APIRouter(prefix="/config", tags=["config"], route_class=ProblemRoute)
 admin = APIRouter(prefix="/config", tags=["config"], route_class=ProblemRoute)

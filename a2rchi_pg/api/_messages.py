@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from a2rchi_pg._arguments import MAX_BIGINT
 from a2rchi_pg._feedback import Flags
 from a2rchi_pg._messages import NewMessage
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
-from a2rchi_pg.api._shapes import MAX_BIGINT, Id, Limit, Sent, Shown, found
+from a2rchi_pg.api._shapes import Id, Limit, Sent, Shown, found
 
 router = APIRouter(tags=["messages"], route_class=ProblemRoute)
 

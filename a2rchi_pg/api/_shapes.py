@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from a2rchi_pg._arguments import MAX_BIGINT
 from a2rchi_pg.api._problems import Refused
 
-MAX_BIGINT = 2**63 - 1
 MAX_CHOICES = 10_000
 
 Id = Annotated[int, Path(ge=1, le=MAX_BIGINT)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from a2rchi_pg._arguments import MAX_BIGINT
 from a2rchi_pg._dates import read_moment
 from a2rchi_pg._op import fetch_tuples
 from a2rchi_pg.errors import MigrationError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 TABLE = "chat_document_selections"
 COLUMNS = ("conversation_id", "document_hash", "enabled", "updated_at")
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def _todays_key(name: str) -> str:
 def _number(conversation: object) -> int | None:
     text = str(conversation).strip()
     number = int(text) if text.isascii() and text.isdecimal() else 0
-    return number if 0 < number <= MAX_NUMBER else None
+    return number if 0 < number <= MAX_BIGINT else None
 
 
 def _row(key: str, stored: dict[str, Any]) -> Row[Choice]:

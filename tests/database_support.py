@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from a2rchi_pg._op import execute, fetch_tuples, fetch_value, read, write
 from tests.roles_support import as_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @read
@@ -62,7 +62,38 @@ def backends(dsn: str, application_name: str = "a2rchi_pg") -> list[int]:
     return [pid for (pid,) in found]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+ENDLESS = "SELECT pg_sleep(3600)"
+WAIT = "SELECT pg_advisory_xact_lock_shared(1)"
+
+
+@contextmanager
+def nobody_gets_on(dsn: str) -> Iterator[None]:
+    """Whoever runs ``WAIT`` waits until this is over."""
+    with closing(psycopg.connect(dsn, autocommit=True)) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        yield
+
+
+def waiting(dsn: str) -> int:
+    """How many sessions of a database wait for a lock."""
+    return admin(
+        dsn,
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )[0][0]
+
+
+def running(dsn: str, query: str) -> int:
+    """How many sessions of a database run a statement."""
+    return admin(
+        dsn,
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND state = 'active' AND query = %s",
+        query,
+    )[0][0]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not so after {seconds} s"

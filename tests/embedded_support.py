@@ -84,7 +84,7 @@ def is_alive(pid: int) -> bool:
     return bool(status) and status.rpartition(b")")[2].split()[0] != b"Z"
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not so after {seconds} s"

@@ -6,14 +6,24 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from a2rchi_pg import Database, PostgresVectorStore
 from a2rchi_pg.errors import NotOpen
-from tests.database_support import Letters, backends, commands, value, wait_until
+from tests.database_support import (
+    ENDLESS,
+    WAIT,
+    Letters,
+    backends,
+    commands,
+    nobody_gets_on,
+    running,
+    value,
+    wait_until,
+    waiting,
+)
 
 pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
 PID = "SELECT pg_backend_pid()"
@@ -79,17 +89,10 @@ def test_a_pool_left_by_a_loop_that_ended_is_replaced(dsn: str):
 
 async def test_without_async_with_the_work_is_done_in_a_thread(dsn: str):
     with Database(dsn) as database:
-        ticks = []
-
-        async def tick():
-            while True:
-                ticks.append(1)
-                await asyncio.sleep(0.01)
-
-        ticking = asyncio.create_task(tick())
-        await database.arun(value("SELECT pg_sleep(0.5)"))
-        ticking.cancel()
-    assert len(ticks) > 10
+        with nobody_gets_on(dsn):
+            work = asyncio.create_task(database.arun(value(WAIT)))
+            await asyncio.to_thread(wait_until, lambda: waiting(dsn) == 1)
+        await work
 
 
 async def test_another_loop_gets_the_threads_pool(dsn: str):
@@ -128,22 +131,24 @@ async def test_threads_and_the_loop_use_it_at_once(dsn: str):
 
 async def test_queries_of_a_loop_run_side_by_side(dsn: str):
     async with Database(dsn, max_size=10, min_size=10) as database:
-        started = time.monotonic()
-        await asyncio.gather(*(database.arun(value("SELECT pg_sleep(0.3)")) for _ in range(10)))
-        assert time.monotonic() - started < 1.5
-        assert threading.active_count() < 40
+        before = threading.active_count()
+        with nobody_gets_on(dsn):
+            work = [asyncio.create_task(database.arun(value(WAIT))) for _ in range(10)]
+            await asyncio.to_thread(wait_until, lambda: waiting(dsn) == 10)
+            assert threading.active_count() < before + 10
+        await asyncio.gather(*work)
 
 
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 async def test_a_cancelled_operation_leaves_the_pool_usable(dsn: str, write: bool):
-    op = commands("SELECT pg_sleep(30)") if write else value("SELECT pg_sleep(30)")
-    async with Database(dsn, max_size=2, timeout=5) as database:
+    op = commands(ENDLESS) if write else value(ENDLESS)
+    async with Database(dsn, max_size=2) as database:
         for _ in range(3):
             tasks = [asyncio.create_task(database.arun(op)) for _ in range(2)]
-            await asyncio.sleep(0.2)
+            await asyncio.to_thread(wait_until, lambda: running(dsn, ENDLESS) == 2)
             for task in tasks:
                 task.cancel()
-            done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+            done = await asyncio.gather(*tasks, return_exceptions=True)
             assert all(isinstance(each, asyncio.CancelledError) for each in done)
         assert (
             await asyncio.gather(*(database.arun(value("SELECT 1")) for _ in range(4))) == [1] * 4
@@ -153,10 +158,8 @@ async def test_a_cancelled_operation_leaves_the_pool_usable(dsn: str, write: boo
 async def test_a_timeout_ends_the_query_on_the_server_too(dsn: str):
     async with Database(dsn) as database:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(database.arun(value("SELECT pg_sleep(30)")), 0.3)
-        running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' "
-        running += "AND state = 'active'"
-        assert await database.arun(value(running)) == 0
+            await asyncio.wait_for(database.arun(value(ENDLESS)), 0.3)
+        await asyncio.to_thread(wait_until, lambda: running(dsn, ENDLESS) == 0)
 
 
 async def test_after_closing_it_is_an_error_and_no_hang(dsn: str):

@@ -39,20 +39,21 @@ def dropped_and_made_anew(database: Database, name: str, every: float) -> Iterat
             yield count
         finally:
             done.set()
-        other.result(30)
+        other.result()
 
 
 def test_adds_and_searches_while_the_collection_comes_and_goes(dsn: str):
     with Database(dsn) as others, Database(dsn) as database:
         store = PostgresVectorStore(WordModel(), database=database)
         with dropped_and_made_anew(others, "default", 0.05) as times:
-            for _ in range(25):
+            rounds = 0
+            while rounds < 25 or times[0] <= 5:
+                rounds += 1
                 assert store.add_texts(["a whale", "a fox"], ids=["1", "2"]) == ["1", "2"]
                 store.similarity_search("whale")
                 store.hybrid_search("whale")
                 with suppress(NotFound):  # between a drop and what comes after it
                     store.explain("whale", search_type="hybrid")
-        assert times[0] > 5
         store.add_texts(["a whale", "a fox"], ids=["1", "2"])
         assert sorted(ids(store.bm25_search("whale fox"))) == ["1", "2"]
 

@@ -24,7 +24,7 @@ from a2rchi_pg import (
     UserRepository,
 )
 from a2rchi_pg.errors import ConfigConflict, ConfigError, InvalidInput, NotFound, PermissionDenied
-from tests.database_support import admin, rows
+from tests.database_support import admin, rows, wait_until, waiting
 from tests.plugins.stores import CountingRunner, Twin
 
 if TYPE_CHECKING:
@@ -255,7 +255,9 @@ def test_only_an_admin_changes_the_configuration(
     config.update_dynamic_config({"verbosity": 1}, updated_by=admin_id)
 
 
-def test_an_admin_who_is_one_no_longer_changes_nothing(fresh: Database, users, admin_id: str):
+def test_an_admin_who_is_one_no_longer_changes_nothing(
+    fresh: Database, common_dsn: str, users, admin_id: str
+):
     """Taking the role away waits for a change under way, and none begins after it."""
     with fresh.transaction() as transaction:
         ConfigRepository(transaction).update_dynamic_config({"verbosity": 1}, updated_by=admin_id)
@@ -263,9 +265,8 @@ def test_an_admin_who_is_one_no_longer_changes_nothing(fresh: Database, users, a
             target=users.set_role, args=(admin_id, "user"), kwargs={"changed_by": SYSTEM}
         )
         demoting.start()
-        demoting.join(0.3)
-        assert demoting.is_alive()
-    demoting.join(10)
+        wait_until(lambda: waiting(common_dsn) == 1)
+    demoting.join()
     with pytest.raises(PermissionDenied):
         ConfigRepository(fresh).update_dynamic_config({"verbosity": 2}, updated_by=admin_id)
 

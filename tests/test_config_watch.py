@@ -70,7 +70,7 @@ def listening(dsn: str) -> int:
 def test_c9_another_process_hears_of_both_configurations_at_once(config: Config, common_dsn: str):
     with another_process(common_dsn, RARELY, "direct") as other:
         assert says(other) == "3 None"
-        wait_until(lambda: listening(common_dsn), 30)
+        wait_until(lambda: listening(common_dsn))
         config.update_dynamic_config({"verbosity": 1}, updated_by=SYSTEM)
         assert says(other) == "1 None"
         config.load_static_config({"deployment_name": "here", "embedding_model": "m"})
@@ -106,18 +106,18 @@ def watched(database: Database, **how) -> Iterator[list[int]]:
         yield told
     finally:
         over.set()
-        thread.join(20)
-        assert not thread.is_alive()
+        config.update_dynamic_config({"verbosity": 5}, updated_by=SYSTEM)  # wakes who listens
+        thread.join()
 
 
 def test_a_direct_way_past_the_pooler_is_listened_on(config: Config, common_dsn: str):
     with (
         Database(common_dsn, pooler=True) as database,
-        watched(database, interval=5, direct_dsn=common_dsn) as told,
+        watched(database, interval=float(RARELY), direct_dsn=common_dsn) as told,
     ):
         wait_until(lambda: listening(common_dsn))
         config.update_dynamic_config({"verbosity": 1}, updated_by=SYSTEM)
-        wait_until(lambda: told == [1], 3)
+        wait_until(lambda: told == [1])
 
 
 def test_a_connection_that_was_lost_is_made_again(config: Config, common_dsn: str):
@@ -141,7 +141,7 @@ async def test_an_event_loop_watches_until_it_is_cancelled(config: Config, commo
             await told.put((await mine.aget_dynamic_config()).verbosity)
 
         watching = asyncio.create_task(mine.awatch(tell, interval=3600))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.to_thread(wait_until, lambda: listening(common_dsn))
             await asyncio.to_thread(
                 config.update_dynamic_config, {"verbosity": 1}, updated_by=SYSTEM

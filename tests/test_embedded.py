@@ -142,7 +142,7 @@ def test_threads_share_one_object(path: Path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert not failures
     assert not (path / "data" / "postmaster.pid").exists()
 

@@ -220,20 +220,18 @@ def test_coming_and_going_never_meets_a_dead_server(path: Path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert not failures
 
 
 def test_a_start_that_never_ends_is_given_up_in_time(path: Path):
     lock = open_private(path / "lock" / "start")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    began = time.monotonic()
     try:
         with pytest.raises(EmbeddedError, match=r"still starting or stopping .* after 0.3 s"):
             embedded(path, start_timeout=0.3).start()
     finally:
         os.close(lock)
-    assert time.monotonic() - began < 5
 
 
 # Killed

@@ -62,7 +62,7 @@ class Scene:
         assert self.client.stdout.readline() == "adding\n"
         with psycopg.connect(self.server.dsn, autocommit=True) as watching:
             size = "SELECT pg_relation_size('document_chunks_1')"
-            wait_until(lambda: watching.execute(size).fetchone()[0] > 400_000, 30)
+            wait_until(lambda: watching.execute(size).fetchone()[0] > 400_000)
         assert self.client.poll() is None, "the client was done before it could be killed"
 
     def kill(self, *victims: str) -> None:
@@ -74,9 +74,9 @@ class Scene:
             self.server.stop()
             self.server.start()
             assert self.server.unclean_start
-        self.client.wait(60)
+        self.client.wait()
         left = "SELECT FROM pg_stat_activity WHERE application_name = 'a2rchi_pg'"
-        wait_until(lambda: admin(self.server.dsn, left) == [], 30)
+        wait_until(lambda: admin(self.server.dsn, left) == [])
 
     def close(self) -> None:
         if self.client.poll() is None:

@@ -131,7 +131,7 @@ def a_rebuild_under_way(database: Database, dsn: str, *, online: bool) -> Iterat
         if not online:
             busy = "SELECT 1 FROM pg_stat_activity WHERE query ~ 'rebuild_coll' AND wait_event > ''"
             busy += " AND pid <> pg_backend_pid()"
-        wait_until(lambda: admin(dsn, busy), 30)
+        wait_until(lambda: admin(dsn, busy))
         yield rebuilding
         reader.rollback()
 
@@ -153,7 +153,7 @@ def test_whoever_rebuilds_second_is_told_and_does_no_harm(
         with pytest.raises(Conflict, match=r"indexes of .*'default'.* by somebody else"):
             Collections(database).reindex("default", online=other)
         assert not rebuilding.done()
-    rebuilding.result(30)
+    rebuilding.result()
     assert endings(filled) == before
     Collections(database).reindex("default", online=other)
     assert endings(filled) == before
@@ -167,7 +167,7 @@ def test_a_large_load_does_not_wait_for_a_rebuild(
     with a_rebuild_under_way(database, dsn, online=True) as rebuilding:
         filled.add_texts(["late"] * 600)
         assert not rebuilding.done()
-    rebuilding.result(30)
+    rebuilding.result()
     assert endings(filled) == before
     assert len(filled.bm25_search("late", k=10)) == 10
 

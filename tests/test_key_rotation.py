@@ -103,7 +103,7 @@ def test_ten_thousand_keys_are_rotated_under_load_though_killed(fresh: Database,
     finally:
         over.set()
         for each in workers:
-            each.join(30)
+            each.join()
     assert (second.returncode, errors, trouble) == (0, "", [])
     assert 0 < left < count
     assert first.returncode == -signal.SIGKILL

@@ -35,6 +35,7 @@ from tests.test_store_roles import GRANTS, new_role  # noqa: F401 - a fixture
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from a2rchi_pg import IndexProgress
     from tests.plugins.stores import NewStore
 
 pytestmark = pytest.mark.timeout(120)
@@ -436,6 +437,19 @@ def test_a_role_with_maintain_rebuilds_online(dsn: str, new_role: Any, model: Wo
 # -- watching -----------------------------------------------------------------------------------
 
 
+def progress_of_a_build(
+    collections: Collections, name: str, *, online: bool
+) -> Iterator[IndexProgress]:
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(collections.reindex, name, online=online)
+        while not building.done():
+            progress = collections.build_progress(name)
+            if progress is not None:
+                yield progress
+            time.sleep(0.005)
+        building.result()
+
+
 @pytest.mark.owner  # another role's progress is hidden
 def test_progress_of_a_build_can_be_watched(dsn: str, common: Database, new_store: NewStore):
     store = new_store()
@@ -443,21 +457,13 @@ def test_progress_of_a_build_can_be_watched(dsn: str, common: Database, new_stor
     store.add_embeddings(["some words"] * 2500, given)
     collections = Collections(common)
     assert collections.build_progress(store.collection_name) is None
-    for online in (True, False):
-        seen = []
-        with ThreadPoolExecutor(1) as pool:
-            building = pool.submit(collections.reindex, store.collection_name, online=online)
-            while not building.done():
-                progress = collections.build_progress(store.collection_name)
-                if progress is not None:
-                    seen.append(progress)
-                time.sleep(0.005)
-            building.result()
-        loading = [each for each in seen if each.phase.startswith("building index")]
-        assert {each.command for each in loading} == {
-            "REINDEX CONCURRENTLY" if online else "CREATE INDEX"
-        }
-        assert any(each.done > 0 for each in loading)
+    for online, command in ((True, "REINDEX CONCURRENTLY"), (False, "CREATE INDEX")):
+        seen: list[IndexProgress] = []
+        loading: list[IndexProgress] = []
+        while not any(each.done > 0 for each in loading):  # a busy machine may miss one build
+            seen += progress_of_a_build(collections, store.collection_name, online=online)
+            loading = [each for each in seen if each.phase.startswith("building index")]
+        assert {each.command for each in loading} == {command}
         percents = [each.percent for each in seen if each.percent is not None]
         assert percents
         assert all(0 <= percent <= 100 for percent in percents)
@@ -475,7 +481,7 @@ async def test_stats_count_rows_bytes_and_indexes(collections: Twin, store: Post
     methods = {index.name.removeprefix(part): index.method for index in found.indexes}
     assert methods["_embedding"] == "hnsw"
     assert all(index.valid for index in found.indexes)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 50
     while (await collections.stats(store.collection_name)).dead_rows < 100:
         assert time.monotonic() < deadline
         ask(store, "SELECT pg_stat_force_next_flush()")  # each session tells in its own time
@@ -726,7 +732,7 @@ def test_swap_waits_for_writers_and_holds_up_no_one(common: Database, pair):
             while time.monotonic() < until:
                 assert len(reader.similarity_search("word3", k=5)) == 5
             assert not swapping.done()
-        swapping.result(10)
+        swapping.result()
     assert "late" in {row.id for row in rows(stores[1])}
     assert "late" not in {row.id for row in rows(stores[0])}
 

@@ -20,6 +20,7 @@ from a2rchi_pg._schema import migrate
 from a2rchi_pg.doctor import examine
 from tests.database_support import Letters, admin, commands, value, wait_until
 from tests.plugins.servers import EXTERNAL, passable_folder
+from tests.plugins.trees import one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,16 +51,14 @@ user = {account}
 @pytest.fixture(scope="session")
 def pgbouncer() -> str:
     """The program, installed where it is missing and may be."""
-    places = [shutil.which("pgbouncer"), shutil.which("pgbouncer", path="/usr/sbin")]
-    if found := next(filter(None, places), None):
-        return found
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update"], ["install", "-y", "pgbouncer"]):
-            command = ["apt-get", "-q", *arguments]
-            subprocess.run(command, timeout=600, check=True, env=environment)
-    found = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
-    return found or pytest.fail("pgbouncer is missing: install it")
+    path = f"{os.environ['PATH']}:/usr/sbin:/usr/bin"
+    with one_at_a_time():
+        if not shutil.which("pgbouncer", path=path) and os.geteuid() == 0:
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            for arguments in (["update"], ["install", "-y", "pgbouncer"]):
+                command = ["apt-get", "-q", *arguments]
+                subprocess.run(command, timeout=600, check=True, env=environment)
+    return shutil.which("pgbouncer", path=path) or pytest.fail("pgbouncer is missing: install it")
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def old_server():
         process = subprocess.Popen(command, **as_nobody, **quiet)
         try:
             dsn = f"host={folder} user=postgres dbname=postgres"
-            wait_until(lambda: answers(dsn), 30)
+            wait_until(lambda: answers(dsn))
             yield dsn
         finally:
             process.terminate()

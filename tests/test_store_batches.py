@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -109,14 +108,12 @@ async def test_adding_nothing_asks_neither_model_nor_server(twin: Twin, model: W
     assert Collections(twin.target.database).get(twin.target.collection_name) is None
 
 
-def test_a_thousand_rows_are_one_transaction_of_a_moment_lp2(common: Database, new_store):
+def test_a_thousand_rows_are_one_transaction_lp2(common: Database, new_store):
     runner = CountingRunner(common)
     store = new_store(database=runner)
     store.add_texts(["make the collection"])
     runner.ran.clear()
-    started = time.monotonic()
     store.add_texts([f"row {n}" for n in range(1000)])
-    assert time.monotonic() - started < 5
     assert [op.name for op in runner.ran].count("upsert_chunks") == 1
 
 

@@ -20,7 +20,17 @@ from a2rchi_pg.errors import (
     NotOpen,
     SchemaOutOfDate,
 )
-from tests.database_support import Letters, admin, backends, commands, terminate, value
+from tests.database_support import (
+    ENDLESS,
+    Letters,
+    admin,
+    backends,
+    commands,
+    running,
+    terminate,
+    value,
+    wait_until,
+)
 from tests.wire import wire
 
 pytestmark = [pytest.mark.owner, pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
@@ -224,15 +234,15 @@ async def test_a_cancelled_one_rolls_back(table: str):
         async def work():
             async with database.transaction() as transaction:
                 await transaction.arun(insert(1))
-                await transaction.arun(value("SELECT pg_sleep(30)"))
+                await transaction.arun(value(ENDLESS))
 
         task = asyncio.create_task(work())
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(wait_until, lambda: running(table, ENDLESS) == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 10)
+            await task
         assert await database.arun(value(COUNT)) == 0
-    assert backends(table) == []
+    wait_until(lambda: backends(table) == [])
 
 
 # What a rolled back one leaves behind

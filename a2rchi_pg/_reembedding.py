@@ -145,11 +145,11 @@ class Refill(Store):
         if self.spec.name == origin.name:
             raise InvalidInput(f"collection {origin.name!r} can't be filled from itself")
         known = yield from self._resolve()
-        model = known and known.embedding_model
-        if model and model != self.spec.embedding_model:
+        if known is not None and known.is_of_another_model(self.spec.embedding_model):
             raise CollectionMismatch(
-                f"collection {self.spec.name!r} was filled by embedding model {model!r}, "
-                f"not by {self.spec.embedding_model!r}: choose another name"
+                f"collection {self.spec.name!r} was filled by embedding model "
+                f"{known.embedding_model!r}, not by {self.spec.embedding_model!r}: "
+                "choose another name"
             )
 
     def _mirror(

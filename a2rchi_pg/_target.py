@@ -144,7 +144,7 @@ class Target:
     def _check_model(self, collection: Collection) -> None:
         """Say where names of models differ, which may mean little; unless it was just exchanged."""
         model, stored = self.spec.embedding_model, collection.embedding_model
-        if not model or not stored or model == stored:
+        if not collection.is_of_another_model(model):
             return
         if self._accepted is not None:
             raise CollectionMismatch(

@@ -146,7 +146,7 @@ class Settings:
             CollectionMismatch: If the two have names, and these differ.
         """
         stored, own = collection.embedding_model, self.store.embedding_model
-        if stored and own != stored:
+        if collection.is_of_another_model(own):
             raise CollectionMismatch(
                 f"collection {collection.name!r} was filled by embedding model {stored!r}, this "
                 f"store embeds with {own!r}: make another beside it with store.reembed(), or, "

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from a2rchi_pg._arguments import number, one_of, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._filters import MAX_DEPTH
 from a2rchi_pg._op import Op, Steps, drop, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg.errors import CollectionMismatch, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product"]
 IndexKind: TypeAlias = Literal["hnsw", "ivfflat", "none"]
@@ -73,16 +74,16 @@ class CollectionSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", _METRIC_ALIASES.get(self.metric, self.metric))
-        _one_of("metric", self.metric, (*get_args(Metric), *_METRIC_ALIASES))
-        _one_of("index", self.index, get_args(IndexKind))
-        _one_of("element", self.element, get_args(Element))
+        one_of(self.metric, "metric", (*get_args(Metric), *_METRIC_ALIASES))
+        one_of(self.index, "index", get_args(IndexKind))
+        one_of(self.element, "element", get_args(Element))
         if not self.name.strip() or len(self.name) > MAX_NAME or clean_text(self.name) != self.name:
             raise InvalidInput(f"name must be 1 to {MAX_NAME} characters, got {self.name!r}")
-        _within("m", self.m, 2, 100)
-        _within("ef_construction", self.ef_construction, max(4, 2 * self.m), 1000)
-        _within("lists", 1 if self.lists is None else self.lists, 1, 32768)
-        _within("k1", self.k1, 0.1, 10)
-        _within("b", self.b, 0, 1)
+        whole(self.m, "m", 2, 100)
+        whole(self.ef_construction, "ef_construction", max(4, 2 * self.m), 1000)
+        whole(1 if self.lists is None else self.lists, "lists", 1, 32768)
+        number(self.k1, "k1", 0.1, 10)
+        number(self.b, "b", 0, 1)
         if not hasattr(self.fields, "items"):
             raise InvalidInput(f"fields must map keys to types, got {self.fields!r}")
         for key, kind in self.fields.items():
@@ -107,17 +108,6 @@ class CollectionSpec:
             )
 
 
-def _one_of(field: str, value: object, accepted: Iterable[str]) -> None:
-    accepted = tuple(accepted)
-    if value not in accepted:
-        raise InvalidInput(f"{field} must be one of {', '.join(accepted)}; got {value!r}")
-
-
-def _within(field: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidInput(f"{field} must be between {low} and {high}, got {value!r}")
-
-
 def _plain(value: object) -> object:
     """PostgreSQL stores the name of a text configuration in its shortest form."""
     return value.lower().removeprefix("pg_catalog.") if isinstance(value, str) else value
@@ -132,7 +122,7 @@ def _check_field(key: object, kind: object) -> None:
         raise InvalidInput(
             f"keys of fields hold no NUL or surrogates and {MAX_DEPTH} steps at most, got {key!r}"
         )
-    _one_of(f"fields[{key!r}]", kind, get_args(FieldType))
+    one_of(kind, f"fields[{key!r}]", get_args(FieldType))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +169,10 @@ class Collection:
         """Name of the BM25 index, with its schema where pg_textsearch 0.6 can read that."""
         plain = re.fullmatch("[a-z_][a-z0-9_]*", self.schema)
         return f"{self.schema}.{self.partition}_bm25" if plain else f"{self.partition}_bm25"
+
+    def is_of_another_model(self, name: str | None) -> bool:
+        """Whether a model of another name filled it; not where either has none."""
+        return bool(name and self.embedding_model and name != self.embedding_model)
 
     def check_matches(self, spec: CollectionSpec) -> None:
         """Raise where ``spec`` asks for what this collection, being filled, can't become.

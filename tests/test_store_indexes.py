@@ -146,11 +146,14 @@ def test_v14_metrics_have_aliases_and_one_name(new_store: NewStore):
         ({"metric": "manhattan"}, "metric must be one of cosine, l2, inner_product"),
         ({"index": "btree"}, "index must be one of hnsw, ivfflat, none"),
         ({"element": "float64"}, "element must be one of vector, halfvec, bit"),
-        ({"m": 1}, "m must be between 2 and 100"),
-        ({"m": 50, "ef_construction": 64}, "ef_construction must be between 100 and 1000"),
-        ({"lists": 0}, "lists must be between 1 and 32768"),
-        ({"k1": 0}, "k1 must be between 0.1 and 10"),
-        ({"b": 1.5}, "b must be between 0 and 1"),
+        ({"m": 1}, "m must be a whole number from 2 to 100"),
+        (
+            {"m": 50, "ef_construction": 64},
+            "ef_construction must be a whole number from 100 to 1,000",
+        ),
+        ({"lists": 0}, "lists must be a whole number from 1 to 32,768"),
+        ({"k1": 0}, "k1 must be a number from 0.1 to 10"),
+        ({"b": 1.5}, "b must be a number from 0 to 1"),
     ],
 )
 def test_settings_are_checked_by_name(settings: dict[str, Any], complaint: str):

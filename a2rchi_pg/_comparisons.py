@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from a2rchi_pg._arguments import moment, one_of, row_id, whole
 from a2rchi_pg._content import clean_name, optional_text
-from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
+from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import Conflict, InvalidInput, NotFound
 
@@ -100,24 +100,11 @@ def _compare(
     prompt: int, a: Candidate, b: Candidate, first: bool, most: int | None, owner: Owner | None
 ) -> Steps[Comparison]:
     """The conversation is held first: only one at a time counts what is pending, and adds to it."""
-    held = yield from fetch_tuples(
-        """
-        SELECT c.conversation_id FROM conversation_metadata c
-        WHERE c.conversation_id = (SELECT conversation_id FROM conversations
-                                   WHERE message_id = %(prompt)s)
-            AND owned_by(c, %(user_id)s, %(client_id)s)
-        FOR NO KEY UPDATE
-        """,
-        prompt=prompt,
-        **asking(owner),
-    )
-    required(held or None, "message", prompt)
-    pending = yield from fetch_value(
-        "SELECT count(*) FROM ab_comparisons WHERE conversation_id = %(id)s AND preference IS NULL",
-        id=held[0][0],
-    )
-    if most is not None and pending >= most:
-        raise Conflict(f"{pending} comparisons of this conversation wait for a vote already")
+    conversation_id = yield from _held(prompt, owner)
+    if most is not None:
+        pending = yield from _pending(conversation_id)
+        if pending >= most:
+            raise Conflict(f"{pending} comparisons of this conversation wait for a vote already")
     made = yield from fetch_one(
         """
         INSERT INTO ab_comparisons (conversation_id, user_prompt_message_id, response_a_message_id,
@@ -135,13 +122,9 @@ def _compare(
         """,
         Comparison,
         prompt=prompt,
-        a=a.message_id,
-        b=b.message_id,
-        model_a=a.model,
-        pipeline_a=a.pipeline,
-        model_b=b.model,
-        pipeline_b=b.pipeline,
         first=first,
+        **_columns("a", a),
+        **_columns("b", b),
     )
     if made is None:
         raise NotFound(
@@ -149,6 +132,32 @@ def _compare(
             "conversation answer"
         )
     return made
+
+
+def _held(prompt: int, owner: Owner | None) -> Steps[int]:
+    """The conversation of a message, which nobody else changes until the end."""
+    query = """
+        SELECT c.conversation_id FROM conversation_metadata c
+        WHERE c.conversation_id = (SELECT conversation_id FROM conversations
+                                   WHERE message_id = %(prompt)s)
+            AND owned_by(c, %(user_id)s, %(client_id)s)
+        FOR NO KEY UPDATE
+    """
+    held = yield from fetch_value(query, prompt=prompt, **asking(owner))
+    return int(required(held, "message", prompt))
+
+
+def _pending(conversation_id: int) -> Steps[int]:
+    query = """
+        SELECT count(*) FROM ab_comparisons
+        WHERE conversation_id = %(conversation_id)s AND preference IS NULL
+    """
+    return int((yield from fetch_value(query, conversation_id=conversation_id)))
+
+
+def _columns(side: str, answer: Candidate) -> dict[str, Any]:
+    given = {"": answer.message_id, "model_": answer.model, "pipeline_": answer.pipeline}
+    return {f"{name}{side}": value for name, value in given.items()}
 
 
 def vote(comparison_id: int, preference: Preference, owner: Owner | None) -> Op[Comparison]:

@@ -74,6 +74,7 @@ from .indexing import PostgresRecordManager
 from .ingest import FolderReport, VectorStoreManager
 from .key_resolver import KeyResolver, ResolvedKey
 from .keyring import ExternalKey, KeyRing, Sealed
+from .prompts import PromptKind, Prompts
 from .retriever import PostgresRetriever
 from .selection import SelectionRepository
 from .users import UserRepository
@@ -161,6 +162,8 @@ __all__ = [
     "PostgresRecordManager",
     "PostgresRetriever",
     "PostgresVectorStore",
+    "PromptKind",
+    "Prompts",
     "Reconciled",
     "Recorded",
     "ReembedProgress",

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from a2rchi_pg import KeyRing, PostgresVectorStore
 
 
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none?connect_timeout=1"
+
+
 def logged_in(request: Request) -> str | None:
     """This host's session: who is logged in is in a header that only its tests send."""
     return request.headers.get("x-session-of")

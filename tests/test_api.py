@@ -14,12 +14,11 @@ from openapi_spec_validator import validate
 
 from a2rchi_pg import Database
 from a2rchi_pg.api import create_router
-from tests.api_support import Api, ada, api, application, boss, is_problem  # noqa: F401
+from tests.api_support import NOWHERE, Api, ada, api, application, boss, is_problem  # noqa: F401
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
 
-NOWHERE = "postgresql://nobody@127.0.0.1:1/none?connect_timeout=1"
 OPEN = {"/api/v2/health", "/api/v2/ready"}
 FOR_ADMINS = {
     ("put", "/api/v2/config/dynamic"),
@@ -106,6 +105,20 @@ async def test_a_name_that_is_no_unicode_is_refused_like_any_other(boss: AsyncCl
     refused = await boss.put("/config/dynamic", content=broken, headers=headers)
     assert is_problem(refused, 422, "invalid_config")
     assert refused.json()["fields"] == {"\ud800": "there is no such setting"}
+
+
+@pytest.mark.servers("embedded")
+@pytest.mark.parametrize("moment", ["2026", "0.5", "2026-05-01", "2026-05-01T12:00:00"])
+async def test_a_moment_has_a_date_a_time_and_a_zone(boss: AsyncClient, moment: str):
+    """A number would be so many seconds after 1970 began."""
+    refused = await boss.get("/analytics/usage", params={"since": moment})
+    assert is_problem(refused, 422, "invalid_request")
+    for expires_at in (moment, float(moment[:4])):
+        body = {"api_key": "sk-0123456789abcdef", "expires_at": expires_at}
+        refused = await boss.post("/user/api-keys/openai", json=body)
+        assert is_problem(refused, 422, "invalid_request")
+    response = await boss.get("/analytics/usage", params={"since": "2026-05-01T12:00:00Z"})
+    assert response.status_code == 200
 
 
 async def test_without_a_database_it_says_so(monkeypatch: pytest.MonkeyPatch):

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query
 
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute
-from a2rchi_pg.api._shapes import Moment, Shown
+from a2rchi_pg.api._shapes import Absent, Moment, Shown
 from a2rchi_pg.conversations import ConversationRepository
 
 admin = APIRouter(prefix="/analytics", tags=["analytics"], route_class=ProblemRoute)
 
-Name = Annotated[str | None, Query(min_length=1, max_length=200)]
+Name = Annotated[str | Absent, Query(min_length=1, max_length=200)]
 
 
 class Usage(Shown):
@@ -62,7 +62,7 @@ async def usage(
     since: Moment = None,
     until: Moment = None,
     service: Name = None,
-    every: Literal["hour", "day", "week", "month"] | None = None,
+    every: Literal["hour", "day", "week", "month"] | Absent = None,
 ) -> list[Usage]:
     """How many answers there were, by service, model and pipeline."""
     everybody = ConversationRepository(caller.services.database)

@@ -11,12 +11,12 @@ from a2rchi_pg._layers import Layers, read_layers, resolve
 from a2rchi_pg._settings import CLEAR
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
-from a2rchi_pg.api._shapes import Limit, Sent, Shown, found
+from a2rchi_pg.api._shapes import Absent, Limit, Sent, Shown, found
 
 router = APIRouter(prefix="/config", tags=["config"], route_class=ProblemRoute)
 admin = APIRouter(prefix="/config", tags=["config"], route_class=ProblemRoute)
 
-IfMatch = Annotated[str | None, Header(description='The revision that is changed, as in `"7"`.')]
+IfMatch = Annotated[str | Absent, Header(description='The revision that is changed, as in `"7"`.')]
 Number = Annotated[int, Field(ge=0, le=MAX_BIGINT)]
 Note = Annotated[str | None, Field(max_length=2000)]
 
@@ -140,7 +140,7 @@ async def roll_back(
 async def history(
     caller: Caller,
     limit: Limit = 50,
-    before: Annotated[int | None, Query(ge=1, le=MAX_BIGINT)] = None,
+    before: Annotated[int | Absent, Query(ge=1, le=MAX_BIGINT)] = None,
 ) -> History:
     """Who set what, newest first."""
     revisions = await caller.services.config.ahistory(limit=limit, before=before)

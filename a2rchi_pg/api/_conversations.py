@@ -8,7 +8,7 @@ from pydantic import Field
 
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
-from a2rchi_pg.api._shapes import After, Id, Limit, Sent, Shown, cursor, found, read_cursor
+from a2rchi_pg.api._shapes import Absent, After, Id, Limit, Sent, Shown, cursor, found, read_cursor
 
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=ProblemRoute)
 
@@ -45,7 +45,7 @@ async def begin(new: Titled, caller: Caller) -> Conversation:
 @router.get("", responses=problems(400))
 async def conversations(
     caller: Caller,
-    search: Annotated[str | None, Query(min_length=1, max_length=1000)] = None,
+    search: Annotated[str | Absent, Query(min_length=1, max_length=1000)] = None,
     limit: Limit = 50,
     after: After = None,
 ) -> Conversations:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
-from a2rchi_pg.api._shapes import After, InConversation, Limit, Shown, found
+from a2rchi_pg.api._shapes import Absent, After, InConversation, Limit, Shown, found
 
 router = APIRouter(prefix="/documents", tags=["documents"], route_class=ProblemRoute)
 admin = APIRouter(prefix="/documents", tags=["documents"], route_class=ProblemRoute)
@@ -62,13 +62,13 @@ class Content(Shown):
 @router.get("", responses=problems(404))
 async def documents(
     caller: Caller,
-    search: Annotated[str | None, Query(max_length=1000)] = None,
-    source_type: Annotated[str | None, Query(max_length=50)] = None,
-    status: Literal["pending", "embedding", "embedded", "failed"] | None = None,
+    search: Annotated[str | Absent, Query(max_length=1000)] = None,
+    source_type: Annotated[str | Absent, Query(max_length=50)] = None,
+    status: Literal["pending", "embedding", "embedded", "failed"] | Absent = None,
     conversation_id: InConversation = None,
-    enabled: bool | None = None,
-    sort: Literal["relevance", "name", "modified", "added", "size"] | None = None,
-    descending: bool | None = None,
+    enabled: bool | Absent = None,
+    sort: Literal["relevance", "name", "modified", "added", "size"] | Absent = None,
+    descending: bool | Absent = None,
     limit: Limit = 50,
     after: After = None,
 ) -> Documents:

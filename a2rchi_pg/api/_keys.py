@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
-from a2rchi_pg.api._shapes import Sent, Shown
+from a2rchi_pg.api._shapes import Sent, Shown, Time
 
 router = APIRouter(prefix="/user/api-keys", tags=["user"], route_class=ProblemRoute)
 
@@ -19,7 +19,7 @@ class NewKey(Sent):
     """A key to be stored, encrypted."""
 
     api_key: Annotated[SecretStr, Field(max_length=8192)]
-    expires_at: AwareDatetime | None = None
+    expires_at: Time | None = None
 
 
 class StoredKey(Shown):

@@ -11,11 +11,11 @@ from a2rchi_pg._feedback import Flags
 from a2rchi_pg._messages import NewMessage
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
-from a2rchi_pg.api._shapes import Id, Limit, Sent, Shown, found
+from a2rchi_pg.api._shapes import Absent, Id, Limit, Sent, Shown, found
 
 router = APIRouter(tags=["messages"], route_class=ProblemRoute)
 
-Next = Annotated[int | None, Query(ge=1, le=MAX_BIGINT)]
+Next = Annotated[int | Absent, Query(ge=1, le=MAX_BIGINT)]
 Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
 
 

@@ -8,13 +8,24 @@ from pydantic import Field
 from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._documents import Documents
 from a2rchi_pg.api._problems import ProblemRoute, problems
-from a2rchi_pg.api._shapes import MAX_CHOICES, After, BodyId, Count, Id, InConversation, Limit, Sent
+from a2rchi_pg.api._shapes import (
+    MAX_CHOICES,
+    Absent,
+    After,
+    BodyId,
+    Count,
+    Id,
+    InConversation,
+    Limit,
+    Sent,
+)
 
 router = APIRouter(prefix="/selection", tags=["selection"], route_class=ProblemRoute)
 admin = APIRouter(prefix="/selection", tags=["selection"], route_class=ProblemRoute)
 
 Hashes = Annotated[
-    list[str] | None, Query(max_length=MAX_CHOICES, description="Of these documents; else of all.")
+    list[str] | Absent,
+    Query(max_length=MAX_CHOICES, description="Of these documents; else of all."),
 ]
 
 
@@ -39,7 +50,7 @@ class Choices(Sent):
 async def effective(
     caller: Caller,
     conversation_id: InConversation = None,
-    enabled: bool | None = None,
+    enabled: bool | Absent = None,
     limit: Limit = 50,
     after: After = None,
 ) -> Documents:

@@ -3,23 +3,37 @@
 import base64
 import binascii
 import json
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from a2rchi_pg._arguments import MAX_BIGINT
 from a2rchi_pg.api._problems import Refused
 
 MAX_CHOICES = 10_000
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+
+Absent = SkipJsonSchema[None]  # a parameter that isn't given: a query can't say null
+
+
+def _written_out(value: object) -> object:
+    """Refuse numbers, which Pydantic takes for seconds: 2026 would be a moment of 1970."""
+    if not (isinstance(value, str) and _DATE.match(value)):
+        raise ValueError("a date and time with a time zone is needed, as in 2026-05-01T12:00:00Z")
+    return value
+
 
 Id = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
 BodyId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
-InConversation = Annotated[int | None, Query(ge=1, le=MAX_BIGINT)]
+InConversation = Annotated[int | Absent, Query(ge=1, le=MAX_BIGINT)]
 Limit = Annotated[int, Query(ge=1, le=200)]
-After = Annotated[str | None, Query(max_length=2000)]
-Moment = Annotated[datetime | None, Query()]
+After = Annotated[str | Absent, Query(max_length=2000)]
+Time = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Moment = Annotated[Time | Absent, Query()]
 
 
 class Sent(BaseModel):

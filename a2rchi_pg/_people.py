@@ -168,7 +168,8 @@ def update_profile(user_id: str, changes: Mapping[str, str | None]) -> Steps[Use
             updated_at = now()
         WHERE id = %(user_id)s RETURNING *
     """
-    given = {"display_name": None, "email": None, **changes, "sets": list(changes)}
+    cleaned = {name: clean_field(name, value) for name, value in changes.items()}
+    given = {"display_name": None, "email": None, **cleaned, "sets": list(cleaned)}
     whose = user_id_of(user_id)
     return _found((yield from fetch_one(query, User, user_id=whose, **given)), whose)
 

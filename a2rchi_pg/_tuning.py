@@ -48,6 +48,21 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How good searches are as they are set.
+
+    Attributes:
+        recall: Share of the exact nearest chunks that were found, on average.
+        sampled: Chunks that were searched for.
+        crowded: How many of them have so many equals that these are all that is nearest.
+    """
+
+    recall: float
+    sampled: int
+    crowded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """What :meth:`Collections.tune` measured and chose.
 
@@ -93,16 +108,19 @@ def tune(name: str, target_recall: float, k: int, sample: int) -> Flow[Tuning]:
     return chosen
 
 
-def measured_recall(collection: Collection, k: int, sample: int) -> Flow[float | None]:
-    """The share of the ``k`` nearest that searches find as they are set; None where it is empty."""
+def measured_recall(collection: Collection, k: int, sample: int) -> Flow[Measured | None]:
+    """What share of the ``k`` nearest searches find as they are set; None where it is empty."""
     exact = replace(collection, vector_index=False)
     indexed = replace(collection, calibrated_rows=0)
-    shares = list[float]()
+    shares, crowded = list[float](), 0
     for id_, vector in (yield sampled_vectors(collection, sample)):
         nearest = _others((yield _search.dense(exact, vector, k + 1)), id_, k)
         hits = yield _search.dense(indexed, vector, len(nearest) + 1)
         shares.append(_recall(_others(hits, id_, len(nearest)), nearest))
-    return statistics.fmean(shares) if shares else None
+        crowded += bool(nearest) and _within(nearest, nearest[0]) == k
+    if not shares:
+        return None
+    return Measured(recall=statistics.fmean(shares), sampled=len(shares), crowded=crowded)
 
 
 def _trial(
@@ -133,10 +151,13 @@ def _others(hits: list[Any], id_: str, k: int) -> list[Hit]:
 
 def _recall(found: Sequence[Hit], nearest: Sequence[Hit]) -> float:
     """By distance, as of chunks equally far any is as good as another."""
-    if not nearest:
-        return 1.0
-    farthest = nearest[-1][3]
-    return sum(hit[3] <= farthest + _TIE * max(1.0, abs(farthest)) for hit in found) / len(nearest)
+    return _within(found, nearest[-1]) / len(nearest) if nearest else 1.0
+
+
+def _within(hits: Sequence[Hit], farthest: Hit) -> int:
+    """How many are no farther than one of them."""
+    distance = farthest[3]
+    return sum(hit[3] <= distance + _TIE * max(1.0, abs(distance)) for hit in hits)
 
 
 def _choice(trials: Sequence[Trial], target: float, probes: Sequence[object]) -> Tuning:
@@ -153,12 +174,13 @@ def _choice(trials: Sequence[Trial], target: float, probes: Sequence[object]) ->
 
 @read
 def sampled_vectors(collection: Collection, count: int) -> Steps[list[tuple[str, Vector]]]:
-    """Some chunks from pages all over the table."""
+    """Some chunks from pages all over the table: about twenty pages or more."""
     query = rendered(
         """
         SELECT id, embedding
         FROM {partition} TABLESAMPLE SYSTEM (
-            (SELECT least(100, 2000.0 * %(count)s / greatest(reltuples, 1))
+            (SELECT least(100, greatest(2000.0 * %(count)s / greatest(reltuples, 1),
+                                        2000.0 / greatest(relpages, 1)))
              FROM pg_class WHERE oid = own_relation(%(partition)s)))
         ORDER BY random()
         LIMIT %(count)s

@@ -12,7 +12,6 @@ from a2rchi_pg._people import (
     Rebound,
     Role,
     User,
-    clean_field,
     new_anonymous_id,
 )
 from a2rchi_pg._rights import is_admin
@@ -309,8 +308,7 @@ def _update_profile(user_id: str, patch: Mapping[str, str | None]) -> Op[User]:
     strangers = [shown(key) for key in given if key not in {"display_name", "email"}]
     if strangers:
         raise InvalidInput(f"a profile has display_name and email, not {', '.join(strangers)}")
-    changes = {key: clean_field(key, value) for key, value in given.items()}
-    return _people.update_profile(user_id, changes)
+    return _people.update_profile(user_id, given)
 
 
 def _role(role: object) -> str:

@@ -111,6 +111,11 @@ async def test_profile(ada: AsyncClient, eve: AsyncClient):
         assert is_problem(await eve.put("/user/profile", json=forged), 422)
 
 
+async def test_a_name_is_stored_without_what_postgresql_can_not_store(ada: AsyncClient):
+    changed = await ada.put("/user/profile", json={"display_name": "A\0da"})
+    assert changed.json()["display_name"] == "Ada"
+
+
 async def test_a_profile_changes_whole_or_not_at_all(ada: AsyncClient):
     change = {"display_name": "Ada", "preferences": {"temperature": 99}}
     assert is_problem(await ada.put("/user/profile", json=change), 422, "invalid_config")

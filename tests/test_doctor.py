@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 
 from a2rchi_pg import (
     CatalogRepository,
+    Collections,
     CollectionSpec,
     Database,
     KeyRing,
@@ -170,6 +172,68 @@ def test_a_vector_index_that_misses_and_one_too_large(dsn: str):
     assert found["recall"].severity == "warning"
     assert "'default'" in found["recall"].problem
     assert found["maintenance_work_mem"].severity == "warning"
+
+
+@pytest.mark.servers("embedded", "plain")
+def test_a_search_that_reads_the_whole_collection(dsn: str):
+    filled(dsn, 10_500, m=2, ef_construction=4)
+    assert "plan" not in serious(examined(dsn))
+    plant(dsn, SET + "enable_indexscan = off", SET + "enable_bitmapscan = off")
+    found = serious(examined(dsn))["plan"]
+    assert found.severity == "warning"
+    assert "enable_bitmapscan, enable_indexscan is off" in found.evidence
+    plant(dsn, *found.remedy.replace("…", "{database}").rstrip(";").split("; "))
+    assert "plan" not in serious(examined(dsn))
+
+
+@pytest.mark.servers("embedded")
+def test_an_index_that_is_not_what_searches_ask_for(dsn: str):
+    """As where somebody made it by hand, of another metric."""
+    filled(dsn, 10_500, m=2, ef_construction=4)
+    plant(
+        dsn,
+        "DROP INDEX document_chunks_1_embedding",
+        "CREATE INDEX document_chunks_1_embedding ON document_chunks_1 "
+        "USING ivfflat ((embedding::vector(32)) vector_l2_ops) WITH (lists = 4)",
+    )
+    found = serious(examined(dsn))["plan"]
+    plant(dsn, *found.remedy.split("; or ")[1].rstrip(";").split("; "))
+    assert "plan" not in serious(examined(dsn))
+
+
+@pytest.mark.servers("embedded")
+def test_texts_that_come_over_and_over(dsn: str):
+    with Database(dsn) as database:
+        store = PostgresVectorStore(Scattered(), database=database)
+        store.add_texts([f"page {n % 20}" for n in range(1000)])
+    assert "equal_vectors" in {each.check for each in examined(dsn)}
+
+
+@pytest.mark.servers("embedded")
+def test_a_vector_index_that_keeps_the_room_of_what_was_deleted(dsn: str):
+    filled(dsn, 14_000, m=8, ef_construction=16)
+    plant(
+        dsn,
+        r"DELETE FROM document_chunks WHERE content !~ '^page \d{1,3}$'",
+        "VACUUM ANALYZE document_chunks_1",
+    )
+    assert (
+        serious(examined(dsn))["index_bloat"].remedy == "Collections(database).reindex('default')"
+    )
+    with Database(dsn) as database:
+        Collections(database).reindex("default")
+    assert "index_bloat" not in serious(examined(dsn))
+
+
+@pytest.mark.servers("embedded")
+def test_a_server_that_is_about_to_run_out_of_connections(dsn: str):
+    ((most, used),) = admin(
+        dsn, "SELECT current_setting('max_connections')::int, count(*) FROM pg_stat_activity"
+    )
+    with ExitStack() as stack:
+        for _ in range(int(0.85 * most) - used):
+            stack.enter_context(psycopg.connect(dsn))
+        assert serious(examined(dsn))["connections"].severity == "warning"
 
 
 @pytest.mark.servers("embedded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from a2rchi_pg import _flow
-from a2rchi_pg.doctor import _contents, _indexes, _recall, _server
+from a2rchi_pg.doctor import _contents, _indexes, _plans, _recall, _server
 from a2rchi_pg.doctor._ledger import ledger
 from a2rchi_pg.doctor._pooler import pooler
 
@@ -56,6 +56,7 @@ def _examine(
             _indexes.collection_indexes(),
             _indexes.invalid_indexes(),
             _indexes.dead_rows(),
+            _indexes.swollen_indexes(),
             _contents.orphans(),
             _contents.drift(),
         ):
@@ -63,5 +64,6 @@ def _examine(
         found += yield from _contents.keys(keyring)
         if not any(each.check == "collection_table_missing" for each in found):
             found += yield _server.memory()
+            found += yield from _plans.plans()
             found += yield from _recall.recall(sample, target)
     return found

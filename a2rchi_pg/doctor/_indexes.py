@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _DEFINITION = re.compile(r"^CREATE (?:UNIQUE )?INDEX (\w+)\s[^;]+;", re.MULTILINE)
 _CATALOG = ("documents_trigrams", "documents_words")
 _FEWEST_DEAD, _DEAD_SHARE = 1000, 0.2
+_SMALL_INDEX = 4 * 2**20
+_SWOLLEN = 4  # times what the chunks need: pages that vectors don't fill make up half of that
 
 
 @cache
@@ -158,4 +160,37 @@ def dead_rows() -> Steps[list[Finding]]:
             remedy=f"VACUUM (ANALYZE) {identifier(schema, table)};",
         )
         for schema, table, dead, live, last in rows
+    ]
+
+
+@write
+def swollen_indexes() -> Steps[list[Finding]]:
+    """Vector indexes that kept the room of chunks deleted long ago, which no VACUUM gives back."""
+    rows = yield from fetch_tuples(
+        """
+        SELECT name, size, rows, needed
+        FROM (
+            SELECT c.name, reltuples::bigint AS rows,
+                   pg_relation_size(own_relation(chunk_partition(c) || '_embedding')) AS size,
+                   (reltuples * (100 + dimensions / 8.0
+                       * CASE element WHEN 'vector' THEN 32 WHEN 'halfvec' THEN 16 ELSE 1 END
+                       + CASE index_kind WHEN 'hnsw' THEN 12 * m ELSE 0 END))::bigint AS needed
+            FROM collections AS c
+            JOIN pg_class ON pg_class.oid = own_relation(chunk_partition(c))
+        ) AS index
+        WHERE rows >= 0 AND size > greatest(%(least)s::bigint, %(times)s::integer * needed)
+        ORDER BY name
+        """,
+        least=_SMALL_INDEX,
+        times=_SWOLLEN,
+    )
+    return [
+        Finding(
+            check="index_bloat",
+            severity="warning",
+            problem=f"the vector index of collection {name!r} is full of what was deleted",
+            evidence=f"it has {size:,} bytes, {stored:,} chunks need about {needed:,}",
+            remedy=f"Collections(database).reindex({name!r})",
+        )
+        for name, size, stored, needed in rows
     ]

@@ -1,0 +1,80 @@
+"""Whether searches of large collections read the indexes that were built for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from a2rchi_pg import _search
+from a2rchi_pg._explain import MANY_ROWS, analysed, explanation
+from a2rchi_pg._op import Steps, fetch_tuples, read
+from a2rchi_pg._tuning import sampled_vectors
+from a2rchi_pg.collections import list_collections
+from a2rchi_pg.doctor._finding import Finding, identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from a2rchi_pg._flow import Flow
+    from a2rchi_pg._op import Op
+    from a2rchi_pg._vectors import Vector
+    from a2rchi_pg.collections import Collection
+
+K = 10
+WORDS = "words of a question"  # whichever they are, they are looked up in the index
+
+
+def plans() -> Flow[list[Finding]]:
+    """A search of each kind in every collection, as hosts make it.
+
+    Searches by BM25 are not among them: they force their index.
+    """
+    off = yield disabled()
+    found = list[Finding]()
+    for collection in (yield list_collections()):
+        for _, vector in (yield sampled_vectors(collection, 1)):
+            for index, search in _searches(collection, vector):
+                account = explanation(collection, (yield analysed(search)), None)
+                if index not in account.indexes and account.rows_examined > MANY_ROWS:
+                    found.append(_unused(collection, index, account.rows_examined, off))
+    return found
+
+
+def _searches(collection: Collection, vector: Vector) -> Iterator[tuple[str, Op[object]]]:
+    """Each search with the index that is there for it."""
+    if collection.vector_index:
+        yield f"{collection.partition}_embedding", _search.dense(collection, vector, K)
+    if collection.lexical == "fts":
+        yield f"{collection.partition}_fts", _search.lexical(collection, WORDS, K)
+
+
+def _unused(collection: Collection, index: str, rows: int, off: Sequence[str]) -> Finding:
+    if off:
+        seen = f"{', '.join(off)} is off"
+        remedy = "".join(f"ALTER DATABASE … RESET {name}; " for name in off).rstrip()
+    else:
+        seen = "its definition is not what the search asks for, or statistics mislead the planner"
+        remedy = (
+            f"ANALYZE {identifier(collection.schema, collection.partition)}; or "
+            f"DROP INDEX {identifier(collection.schema, index)}; "
+            f"SELECT build_collection_indexes({literal(collection.name)});"
+        )
+    return Finding(
+        check="plan",
+        severity="warning",
+        problem=f"searches of collection {collection.name!r} read all of it, not {index}",
+        evidence=f"EXPLAIN ANALYZE shows {rows:,} rows read for {K}; {seen}",
+        remedy=remedy,
+    )
+
+
+@read
+def disabled() -> Steps[list[str]]:
+    """The planner's ways to an index that this database's sessions go without."""
+    rows = yield from fetch_tuples(
+        """
+        SELECT name FROM pg_settings
+        WHERE name IN ('enable_indexscan', 'enable_bitmapscan') AND setting = 'off'
+        ORDER BY name
+        """
+    )
+    return [name for (name,) in rows]

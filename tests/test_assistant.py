@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,14 +10,16 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
 from a2rchi_pg import ConversationRepository, Database
-from examples.assistant.answering import NEAREST, NOTHING, FromChatModel
+from examples.assistant.answering import NEAREST, NOTHING
+from examples.assistant.chat_models import ChatModel, with_keys
 from examples.assistant.sign_in import COOKIE, DAYS, Signer
 from tests.assistant_support import QUESTION, assistant, folder, ingest  # noqa: F401
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from fastapi import FastAPI
     from httpx import AsyncClient
 
     from a2rchi_pg import KeyRing
@@ -31,7 +33,13 @@ pytestmark = pytest.mark.servers("embedded")
 async def people(dsn: str, folder: Path, ring: KeyRing) -> AsyncIterator[SignIn]:
     """Signs people in, each in a browser of their own."""
     said = FakeListChatModel(responses=["Three times [1]."])
-    app = assistant(dsn, folder, ring, [FromChatModel(said, "fake:chat")])
+    app = assistant(dsn, folder, ring, [ChatModel("fake:chat", lambda _: said)])
+    async with entrance(app) as enter:
+        yield enter
+
+
+@asynccontextmanager
+async def entrance(app: FastAPI) -> AsyncIterator[SignIn]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
 
@@ -99,6 +107,71 @@ async def test_a_chat_model_is_what_answers_where_one_is_given(people: SignIn):
     assert (answer["content"], answer["model_used"]) == ("Three times [1].", "fake:chat")
     refused = await set_config(ada, 0, active_model="no:such")
     assert (refused.status_code, list(refused.json()["fields"])) == (422, ["active_model"])
+
+
+class OfAProvider(FakeListChatModel):
+    """A model that would look for its key in the environment."""
+
+    wrong: bool = False
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        return {"api_key": "ACME_API_KEY"}
+
+    def _call(self, *args: Any, **kwargs: Any) -> str:
+        if self.wrong:
+            raise RuntimeError("sk-wrong is not a key")
+        return super()._call(*args, **kwargs)
+
+
+class Keys:
+    """Makes models, and remembers what keys they were given."""
+
+    def __init__(self) -> None:
+        self.used: list[str | None] = []
+
+    def __call__(self, key: str | None) -> OfAProvider:
+        self.used.append(key)
+        return OfAProvider(responses=["Three times [1]."], wrong=key == "sk-wrong-0123456789")
+
+
+@pytest.fixture
+def acme(dsn: str, folder: Path, ring: KeyRing) -> Iterator[Callable[[Keys], FastAPI]]:
+    """The application with a model of the provider "acme"."""
+    with Database(dsn) as database:
+        yield lambda keys: assistant(
+            dsn, folder, ring, [with_keys("acme:chat", keys, database, ring)]
+        )
+
+
+async def test_a_model_is_asked_with_the_key_of_who_asks(
+    acme: Callable[[Keys], FastAPI], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ACME_API_KEY", "sk-deployment")
+    keys = Keys()
+    async with entrance(acme(keys)) as people:
+        ada, eve = await people("ada"), await people("eve")
+        await ok(ada.post("/api/v2/user/api-keys/acme", json={"api_key": "sk-0123456789-ada"}))
+        for each in (ada, eve):
+            await ask(each, await conversation(each))
+        assert keys.used[1:] == ["sk-0123456789-ada", "sk-deployment"]  # the first finds out
+        (key,) = await ok(ada.get("/api/v2/user/api-keys"))
+        assert key["last_used_at"] is not None
+
+
+async def test_without_a_key_one_is_asked_for(
+    acme: Callable[[Keys], FastAPI], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("ACME_API_KEY", raising=False)
+    async with entrance(acme(Keys())) as people:
+        ada = await people("ada")
+        path = f"/assistant/conversations/{await conversation(ada)}/answers"
+        refused = await ada.post(path, json={"content": QUESTION})
+        assert (refused.status_code, "no key for acme" in refused.text) == (422, True)
+        await ok(ada.post("/api/v2/user/api-keys/acme", json={"api_key": "sk-wrong-0123456789"}))
+        failed = await ada.post(path, json={"content": QUESTION})
+        assert (failed.status_code, "sk-wrong" in failed.text) == (502, False)
+        assert failed.json()["detail"] == "acme:chat did not answer: RuntimeError."
 
 
 async def test_a_document_is_left_out_for_me_and_let_in_here(people: SignIn):

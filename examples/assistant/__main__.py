@@ -17,8 +17,8 @@ from rich.console import Console
 
 from a2rchi_pg import A2rchiError, Database, EmbeddedPostgres, KeyRing, LocalKey
 from a2rchi_pg.vectorstore import PostgresVectorStore
-from examples.assistant.answering import chat_model
 from examples.assistant.app import create_app
+from examples.assistant.chat_models import maker, with_keys
 from examples.assistant.library import COLLECTION, ingested, python_documentation
 from examples.local_model import digest
 
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(f"There is no folder {folder}.")
     home = given.data / digest(str(folder))
     home.mkdir(parents=True, exist_ok=True)
-    answerers = [chat_model(given.model)] if given.model else []
+    make = maker(given.model) if given.model else None  # first, as it may not be installed
     try:
         with EmbeddedPostgres(home / "server"):  # one server for both
             with Database.embedded(home / "server") as database:
@@ -50,11 +50,13 @@ def main() -> None:
             store = PostgresVectorStore(
                 model, database=Database.embedded(home / "server"), collection=COLLECTION
             )
+            ring = KeyRing([LocalKey(kept_secret(home / "api-keys.key"))])
+            models = [with_keys(given.model, make, store.database, ring)] if make else []
             app = create_app(
                 store,
                 secret=kept_secret(home / "cookies.key"),
-                keyring=KeyRing([LocalKey(kept_secret(home / "api-keys.key"))]),
-                answerers=answerers,
+                keyring=ring,
+                answerers=models,
                 admin=given.admin,
             )
             console.print(

@@ -1,4 +1,4 @@
-"""Answers from passages: their best sentences, or the words of a chat model."""
+"""Answers from passages: their best sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
@@ -15,14 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from langchain_core.documents import Document
-    from langchain_core.language_models import BaseChatModel
 
 NOTHING = "I found nothing about that in the documents you have switched on."
 NEAREST = "No sentence has these words in it; this is the nearest passage:"
-INSTRUCTION = (
-    "Answer the question from the numbered passages only, in a few sentences. After each statement "
-    "name its passage, as in [1]. Where the passages don't say, say that they don't."
-)
 NO_SENTENCE = re.compile(r"^(#|>>>|\.\.\. |```).*$", re.MULTILINE)  # headings, code
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"'(\w])|\n\s*\n|\n(?=\s*[-*#>])")
 WORTH_SAYING = 0.4  # of the best sentence's score
@@ -34,7 +29,7 @@ class Answerer(Protocol):
 
     name: str
 
-    async def answer(self, question: str, passages: Sequence[Document]) -> str:
+    async def answer(self, question: str, passages: Sequence[Document], user_id: str) -> str:
         """The answer, with the numbers of the passages it is from."""
         ...
 
@@ -46,9 +41,14 @@ class Extractive:
     name: str = "extractive"
     sentences: int = 4
 
-    async def answer(self, question: str, passages: Sequence[Document]) -> str:
+    async def answer(
+        self,
+        question: str,
+        passages: Sequence[Document],
+        user_id: str,  # noqa: ARG002 - sentences are the same for everybody
+    ) -> str:
         """The best sentences, in the order of their passages."""
-        found = list(dict.fromkeys(chain.from_iterable(map(_sentences, _numbered(passages)))))
+        found = list(dict.fromkeys(chain.from_iterable(map(_sentences, numbered(passages)))))
         if not found:
             return NOTHING
         words = [frozenset(_stems(text)) for _, text in found]
@@ -69,38 +69,8 @@ class Extractive:
         return "\n\n".join(f"{found[each][1]} [{found[each][0]}]" for each in best)
 
 
-@dataclass(frozen=True)
-class FromChatModel:
-    """A chat model of LangChain's, which is shown the passages."""
-
-    model: BaseChatModel
-    name: str
-
-    async def answer(self, question: str, passages: Sequence[Document]) -> str:
-        """What the model says."""
-        if not passages:
-            return NOTHING
-        shown = "\n\n".join(f"[{n}] {each.page_content}" for n, each in _numbered(passages))
-        said = await self.model.ainvoke(
-            [("system", INSTRUCTION), ("human", f"{shown}\n\nQuestion: {question}")]
-        )
-        return str(said.text)
-
-
-def chat_model(name: str) -> FromChatModel:
-    """The model that ``provider:name`` means to LangChain, with its key from the environment."""
-    try:
-        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - only who asks needs it
-    except ModuleNotFoundError:
-        raise SystemExit(
-            "--model needs LangChain and the provider's package, as in: "
-            ".venv/bin/python -m pip install langchain langchain-openai"
-        ) from None
-    model: Any = init_chat_model(name)
-    return FromChatModel(model, name)
-
-
-def _numbered(passages: Sequence[Document]) -> Iterator[tuple[int, Document]]:
+def numbered(passages: Sequence[Document]) -> Iterator[tuple[int, Document]]:
+    """Passages by the numbers that answers cite them by."""
     return enumerate(passages, 1)
 
 

@@ -88,7 +88,7 @@ class Assistant:
         passages = await self._search(user_id, conversation_id, question, setting)
         searched = datetime.now(UTC)
         answerer = self.answerers.get(setting.model) or next(iter(self.answerers.values()))
-        content = await answerer.answer(question, passages)
+        content = await answerer.answer(question, passages, user_id)
         finished = datetime.now(UTC)
         answer = Answer(
             message_id=0,

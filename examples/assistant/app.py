@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from a2rchi_pg import (
     A2rchiError,
     ConfigRepository,
+    DecryptionError,
     InvalidInput,
     KeyRing,
     NotFound,
@@ -24,6 +25,7 @@ from a2rchi_pg import (
 from a2rchi_pg.api import create_router
 from examples.assistant.answering import Answerer, Extractive
 from examples.assistant.answers import Assistant
+from examples.assistant.chat_models import ModelFailed
 from examples.assistant.shapes import (
     Answer,
     Answered,
@@ -97,6 +99,7 @@ def create_app(
     app.middleware("http")(_with_headers)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
     app.exception_handler(A2rchiError)(_problem)
+    app.exception_handler(ModelFailed)(_failed)
     app.exception_handler(RequestValidationError)(_invalid)
     return app
 
@@ -155,9 +158,16 @@ async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 
 async def _problem(_: Request, error: Exception) -> JSONResponse:
     """Errors of what was added, as the router shows those of its own."""
-    kinds = {NotFound: 404, InvalidInput: 422, Unavailable: 503}
+    kinds = {NotFound: 404, DecryptionError: 409, InvalidInput: 422, Unavailable: 503}
     status = next((kinds[kind] for kind in kinds if isinstance(error, kind)), 500)
-    own = isinstance(error, NotFound | InvalidInput)  # the server's words are not for others
+    # The server's words are not for others.
+    own = isinstance(error, NotFound | DecryptionError | InvalidInput)
     detail = str(error) if own else "It can't be answered at the moment."
     said = {"title": detail, "detail": detail, "status": status}
     return JSONResponse(said, status, media_type="application/problem+json")
+
+
+async def _failed(_: Request, error: Exception) -> JSONResponse:
+    """A chat model that didn't answer: its key may be wrong, or its provider away."""
+    said = {"title": str(error), "detail": str(error), "status": 502}
+    return JSONResponse(said, 502, media_type="application/problem+json")

@@ -48,7 +48,8 @@ async function keys() {
   await load();
   return h("section", { class: "card" }, h("h2", {}, "API keys"),
     h("p", { class: "note" }, "Encrypted for you and this provider. Only the last four characters "
-      + "are ever shown again."),
+      + "are ever shown again. A model of that provider is asked with your key in place of the "
+      + "deployment's."),
     list,
     h("form", { class: "keyform", onsubmit: trying(async () => {
       await post(`${API}/user/api-keys/${encodeURIComponent(provider.value)}`, { api_key: key.value });

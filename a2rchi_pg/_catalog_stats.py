@@ -101,10 +101,10 @@ _STATE = """
 
 @read
 def catalog_stats(
-    user_id: str | None, conversation_id: int | None, collection: str | None
+    user_id: str | None, conversation_id: int | None, client_id: str | None, collection: str | None
 ) -> Steps[CatalogStats]:
     """Everything there is to count, in one pass over an index of the live documents."""
-    off = hidden(user_id, conversation_id)
+    off = hidden(user_id, conversation_id, client_id=client_id)
     rows = yield from fetch(_stats_sql(off.sql), _Counted, collection=collection, **off.params)
     live = [row for row in rows if row.source_type is not None]
     return CatalogStats(

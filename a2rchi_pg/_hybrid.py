@@ -56,6 +56,7 @@ class HybridStore(BrowsableStore):
         filter: Filter = None,  # noqa: A002 - LangChain's name
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The ``k`` documents that best match the words of ``query``, best first.
@@ -69,6 +70,7 @@ class HybridStore(BrowsableStore):
             filter: What the metadata must hold; see :class:`PostgresVectorStore`.
             user_id: As for :meth:`similarity_search_with_score`.
             conversation_id: As for :meth:`similarity_search_with_score`.
+            client_id: As for :meth:`similarity_search_with_score`.
             include_deleted: As for :meth:`similarity_search_with_score`.
 
         Returns:
@@ -84,7 +86,9 @@ class HybridStore(BrowsableStore):
                 self._store.bm25(
                     query,
                     k,
-                    search_options(filter, None, user_id, conversation_id, include_deleted),
+                    search_options(
+                        filter, None, user_id, conversation_id, client_id, include_deleted
+                    ),
                 )
             )
         )
@@ -97,6 +101,7 @@ class HybridStore(BrowsableStore):
         filter: Filter = None,  # noqa: A002 - LangChain's name
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`bm25_search`."""
@@ -105,7 +110,9 @@ class HybridStore(BrowsableStore):
                 self._store.bm25(
                     query,
                     k,
-                    search_options(filter, None, user_id, conversation_id, include_deleted),
+                    search_options(
+                        filter, None, user_id, conversation_id, client_id, include_deleted
+                    ),
                 )
             )
         )
@@ -123,6 +130,7 @@ class HybridStore(BrowsableStore):
         ef_search: int | None = None,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The ``k`` best documents by meaning and words together, best first: one statement.
@@ -143,6 +151,7 @@ class HybridStore(BrowsableStore):
             ef_search: As for :meth:`similarity_search_with_score`.
             user_id: As for :meth:`similarity_search_with_score`.
             conversation_id: As for :meth:`similarity_search_with_score`.
+            client_id: As for :meth:`similarity_search_with_score`.
             include_deleted: As for :meth:`similarity_search_with_score`.
 
         Returns:
@@ -156,7 +165,9 @@ class HybridStore(BrowsableStore):
             FilterError: If the filter can't be understood.
             InvalidInput: If a weight is negative or both are 0, or another option is out of range.
         """
-        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        options = search_options(
+            filter, ef_search, user_id, conversation_id, client_id, include_deleted
+        )
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return scored(self._do(self._store.hybrid(query, k, options, chosen)))
 
@@ -173,10 +184,13 @@ class HybridStore(BrowsableStore):
         ef_search: int | None = None,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
     ) -> list[tuple[Document, float]]:
         """The asynchronous twin of :meth:`hybrid_search`."""
-        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        options = search_options(
+            filter, ef_search, user_id, conversation_id, client_id, include_deleted
+        )
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return scored(await self._ado(self._store.hybrid(query, k, options, chosen)))
 
@@ -193,10 +207,13 @@ class HybridStore(BrowsableStore):
         ef_search: int | None = None,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
     ) -> list[HybridHit]:
         """:meth:`hybrid_search`, saying of each document how either search ranked it."""
-        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        options = search_options(
+            filter, ef_search, user_id, conversation_id, client_id, include_deleted
+        )
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return _detailed(self._do(self._store.hybrid(query, k, options, chosen)))
 
@@ -213,10 +230,13 @@ class HybridStore(BrowsableStore):
         ef_search: int | None = None,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
     ) -> list[HybridHit]:
         """The asynchronous twin of :meth:`hybrid_search_with_details`."""
-        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        options = search_options(
+            filter, ef_search, user_id, conversation_id, client_id, include_deleted
+        )
         chosen = chosen_fusion(fusion, semantic_weight, bm25_weight, whole(fetch_k, "fetch_k"))
         return _detailed(await self._ado(self._store.hybrid(query, k, options, chosen)))
 
@@ -230,6 +250,7 @@ class HybridStore(BrowsableStore):
         ef_search: int | None = None,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
         fusion: FusionName = "calibrated",
     ) -> Explanation:
@@ -243,6 +264,7 @@ class HybridStore(BrowsableStore):
             ef_search: As for the search.
             user_id: As for the search.
             conversation_id: As for the search.
+            client_id: As for the search.
             include_deleted: As for the search.
             fusion: As for :meth:`hybrid_search`.
 
@@ -253,7 +275,9 @@ class HybridStore(BrowsableStore):
             NotFound: If the collection doesn't exist.
             InvalidInput: If an option is out of range.
         """
-        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        options = search_options(
+            filter, ef_search, user_id, conversation_id, client_id, include_deleted
+        )
         chosen = chosen_fusion(fusion)
         return self._do(self._store.explain(query, search_type, k, options, chosen))
 
@@ -267,11 +291,14 @@ class HybridStore(BrowsableStore):
         ef_search: int | None = None,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         include_deleted: bool = False,
         fusion: FusionName = "calibrated",
     ) -> Explanation:
         """The asynchronous twin of :meth:`explain`."""
-        options = search_options(filter, ef_search, user_id, conversation_id, include_deleted)
+        options = search_options(
+            filter, ef_search, user_id, conversation_id, client_id, include_deleted
+        )
         chosen = chosen_fusion(fusion)
         return await self._ado(self._store.explain(query, search_type, k, options, chosen))
 

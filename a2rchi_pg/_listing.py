@@ -49,6 +49,7 @@ class ListOptions(TypedDict, total=False):
             column can stand here: ``origin``, ``relative_path``, ``created_at`` …
         user_id: Whose selection counts.
         conversation_id: Which conversation's selection counts.
+        client_id: Of which client that conversation has to be, if it is no user's.
         enabled: Only what that user and conversation see, or only what they don't.
         deleted: Deleted documents instead of live ones; None for both.
         sort: ``"name"``, ``"modified"`` (at the source, as far as it is known), ``"added"``,
@@ -68,6 +69,7 @@ class ListOptions(TypedDict, total=False):
     filter: Mapping[str, Any] | None
     user_id: str | None
     conversation_id: int | None
+    client_id: str | None
     enabled: bool | None
     deleted: bool | None
     sort: Sort | None
@@ -102,6 +104,7 @@ def listing(
     filter: Mapping[str, Any] | None = None,  # noqa: A002 - as everywhere
     user_id: str | None = None,
     conversation_id: int | None = None,
+    client_id: str | None = None,
     enabled: bool | None = None,
     deleted: bool | None = False,
     named: Condition = EVERYTHING,
@@ -127,8 +130,11 @@ def listing(
         named,
         _typed(source_type),
         _in_state(status),
-        _enabled(enabled, user_id, conversation_id),
         document_filter(filter),
+        _enabled(
+            enabled,
+            hidden(user_id, conversation_id, client_id=client_id, include_deleted=True),
+        ),
     ]
     down = sort != "name" if descending is None else descending
     return Listing(
@@ -140,7 +146,7 @@ def listing(
         offset=whole(offset, "offset", 0, MAX_INTEGER),
         after=None if after is None else _position(after, sort, down),
         with_total=with_total,
-        params={"collection": collection, **scope_params(user_id, conversation_id)},
+        params={"collection": collection, **scope_params(user_id, conversation_id, client_id)},
     )
 
 
@@ -194,10 +200,9 @@ def _in_state(status: Status | None) -> Condition:
     return Condition(sql=_IN_STATE[status])
 
 
-def _enabled(wanted: bool | None, user_id: str | None, conversation_id: int | None) -> Condition:
+def _enabled(wanted: bool | None, off: Condition) -> Condition:
     if wanted is None:
         return EVERYTHING
-    off = hidden(user_id, conversation_id, include_deleted=True)
     # IS TRUE keeps the planner from a join, at which it guesses badly how many there are.
     sql = f"id NOT IN ({off.sql})" if wanted else f"(id IN ({off.sql})) IS TRUE"
     return Condition(sql=sql, params=off.params)

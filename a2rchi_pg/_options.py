@@ -16,7 +16,7 @@ from a2rchi_pg.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCOPE = ("user_id", "conversation_id", "include_deleted")
+SCOPE = ("user_id", "conversation_id", "client_id", "include_deleted")
 NEAREST = ("k", "filter", "ef_search", *SCOPE)
 FUSED = ("semantic_weight", "bm25_weight", "fusion", "fetch_k")
 # The searches that have a name, and what each may be given besides the question.
@@ -45,6 +45,7 @@ def search_options(
     ef_search: int | None = None,
     user_id: str | None = None,
     conversation_id: int | None = None,
+    client_id: str | None = None,
     include_deleted: bool = False,
 ) -> SearchOptions:
     """Check and compile a search's options.
@@ -56,7 +57,12 @@ def search_options(
     """
     if ef_search is not None:
         ef_search = whole(ef_search, "ef_search", 1, MAX_EF_SEARCH)
-    scope = Scope(user_id=user_id, conversation_id=conversation_id, include_deleted=include_deleted)
+    scope = Scope(
+        user_id=user_id,
+        conversation_id=conversation_id,
+        client_id=client_id,
+        include_deleted=include_deleted,
+    )
     return SearchOptions(condition=compile_filter(filter), scope=scope, ef_search=ef_search)
 
 

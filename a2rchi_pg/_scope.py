@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What was chosen for {document}, or NULL. Columns are renamed, so that document_id means the row
-# that is asked about. Where a user is named, another user's conversation or a client's counts as
+# that is asked about. Where a user or a client is named, a conversation that is another's counts as
 # none; one that is nobody's counts.
 OURS = """EXISTS (
             SELECT FROM conversation_metadata AS whole
             WHERE whole.conversation_id = %(conversation_id)s::bigint
-                AND coalesce(whole.user_id = %(user_id)s::text,
-                    %(user_id)s::text IS NULL OR whole.client_id IS NULL))"""
+                AND (owned_by(whole, %(user_id)s::text, %(client_id)s::text)
+                    OR coalesce(whole.user_id, whole.client_id) IS NULL))"""
 _HERE = f"conversation = %(conversation_id)s::bigint AND {OURS}"
 CONVERSATION_CHOICE = f"""(
     SELECT chosen
@@ -51,6 +51,7 @@ def visible(
     user_id: str | None = None,
     conversation_id: int | None = None,
     *,
+    client_id: str | None = None,
     include_deleted: bool = False,
     document: str = "document_id",
 ) -> Condition:
@@ -61,13 +62,14 @@ def visible(
     Args:
         user_id: Whose choices count; None means nobody's.
         conversation_id: Which conversation's choices count; None means none's.
+        client_id: Of which client it has to be, where it is no user's.
         include_deleted: Deleted documents as well.
         document: The column that holds a document's id.
 
     Raises:
         InvalidInput: If an argument isn't what its name says.
     """
-    params = scope_params(user_id, conversation_id)
+    params = scope_params(user_id, conversation_id, client_id)
     chosen = [CONVERSATION_CHOICE] if conversation_id is not None else []
     chosen += [USER_CHOICE] if user_id is not None else []
     tiers = f"coalesce({', '.join([*chosen, _SYSTEM])})" if chosen else _SYSTEM
@@ -77,7 +79,11 @@ def visible(
 
 
 def hidden(
-    user_id: str | None = None, conversation_id: int | None = None, *, include_deleted: bool = False
+    user_id: str | None = None,
+    conversation_id: int | None = None,
+    *,
+    client_id: str | None = None,
+    include_deleted: bool = False,
 ) -> Condition:
     """The ids of the documents that may not be seen: a whole SELECT and its parameters.
 
@@ -86,7 +92,7 @@ def hidden(
     Raises:
         InvalidInput: If an argument isn't what its name says.
     """
-    params = scope_params(user_id, conversation_id)
+    params = scope_params(user_id, conversation_id, client_id)
     return Condition(sql=_HIDDEN if include_deleted else _HIDDEN + _DELETED, params=params)
 
 
@@ -115,7 +121,9 @@ _HIDDEN = f"""
 _DELETED = "UNION ALL SELECT d.id FROM documents AS d WHERE d.deleted_at IS NOT NULL"
 
 
-def scope_params(user_id: str | None, conversation_id: int | None) -> dict[str, str | int | None]:
+def scope_params(
+    user_id: str | None, conversation_id: int | None, client_id: str | None
+) -> dict[str, str | int | None]:
     """Who asks, checked, as parameters of a statement.
 
     Raises:
@@ -126,6 +134,7 @@ def scope_params(user_id: str | None, conversation_id: int | None) -> dict[str, 
         "conversation_id": None
         if conversation_id is None
         else row_id(conversation_id, "conversation_id"),
+        "client_id": None if client_id is None else user_id_of(client_id, "client_id"),
     }
 
 
@@ -189,15 +198,17 @@ class Scope:
     Attributes:
         user_id: The user whose choices count, if any.
         conversation_id: The conversation whose choices count, if any.
+        client_id: The client whose conversation it is, if it is no user's.
         include_deleted: Whether deleted documents are found too.
     """
 
     user_id: str | None = None
     conversation_id: int | None = None
+    client_id: str | None = None
     include_deleted: bool = False
 
     def __post_init__(self) -> None:
-        scope_params(self.user_id, self.conversation_id)
+        scope_params(self.user_id, self.conversation_id, self.client_id)
         flag(self.include_deleted, "include_deleted")
 
     @property
@@ -214,7 +225,12 @@ class Scope:
 
     def within(self, condition: Condition) -> Condition:
         """A condition, met only by rows that may be shown."""
-        away = hidden(self.user_id, self.conversation_id, include_deleted=self.include_deleted)
+        away = hidden(
+            self.user_id,
+            self.conversation_id,
+            client_id=self.client_id,
+            include_deleted=self.include_deleted,
+        )
         clause = condition.clause
         owners = f"ARRAY(SELECT id FROM documents WHERE id NOT IN ({away.sql}))"  # noqa: S608
         return Condition(
@@ -225,4 +241,9 @@ class Scope:
 
     @property
     def _visible(self) -> Condition:
-        return visible(self.user_id, self.conversation_id, include_deleted=self.include_deleted)
+        return visible(
+            self.user_id,
+            self.conversation_id,
+            client_id=self.client_id,
+            include_deleted=self.include_deleted,
+        )

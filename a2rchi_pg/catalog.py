@@ -237,6 +237,7 @@ class CatalogRepository(IngestionStates):
         *,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         collection: str | None = None,
     ) -> CatalogStats:
         """Counts by kind and state, sizes, chunks and the last sync, in one round trip.
@@ -244,19 +245,23 @@ class CatalogRepository(IngestionStates):
         Args:
             user_id: Whose selection says what is enabled.
             conversation_id: Which conversation's selection does.
+            client_id: Of which client that conversation has to be, if it is no user's.
             collection: In which collection; None means all, and the worst state of each document.
         """
-        return self._runner.run(catalog_stats(user_id, conversation_id, collection))
+        return self._runner.run(catalog_stats(user_id, conversation_id, client_id, collection))
 
     async def astats(
         self,
         *,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        client_id: str | None = None,
         collection: str | None = None,
     ) -> CatalogStats:
         """The asynchronous twin of :meth:`stats`."""
-        return await self._runner.arun(catalog_stats(user_id, conversation_id, collection))
+        return await self._runner.arun(
+            catalog_stats(user_id, conversation_id, client_id, collection)
+        )
 
     def chunks(
         self,

@@ -153,6 +153,7 @@ class SelectionRepository:
         user_id: str | None = None,
         conversation_id: int | None = None,
         *,
+        client_id: str | None = None,
         enabled: bool | None = None,
         limit: int = 100,
         after: str | None = None,
@@ -161,25 +162,29 @@ class SelectionRepository:
 
         Args:
             user_id: Whose choices count; None means nobody's.
-            conversation_id: Which conversation's choices count. Where a user is named, another
-                user's or a client's counts as none.
+            conversation_id: Which conversation's choices count. Where a user or a client is named,
+                one that is another's counts as none.
+            client_id: The browser that conversation was begun in, if it is no user's.
             enabled: Only what is seen, or only what isn't.
             limit: How many at most.
             after: The page before's ``next``.
         """
-        return self._runner.run(_effective(user_id, conversation_id, enabled, limit, after))
+        return self._runner.run(
+            _effective(user_id, conversation_id, client_id, enabled, limit, after)
+        )
 
     async def aeffective(
         self,
         user_id: str | None = None,
         conversation_id: int | None = None,
         *,
+        client_id: str | None = None,
         enabled: bool | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> DocumentPage:
         """The asynchronous twin of :meth:`effective`."""
-        op = _effective(user_id, conversation_id, enabled, limit, after)
+        op = _effective(user_id, conversation_id, client_id, enabled, limit, after)
         return await self._runner.arun(op)
 
     def explain(
@@ -187,27 +192,34 @@ class SelectionRepository:
         document: DocumentKey,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        *,
+        client_id: str | None = None,
     ) -> ListedDocument | None:
         """Whether a document is seen and what decides that; None where there is none, ever.
 
         ``effective`` says whether, ``decided_by`` what, and the three tiers stand in ``enabled``,
         ``user_default`` and ``conversation_override``.
         """
-        return _only(self._runner.run(_explain(document, user_id, conversation_id)))
+        return _only(self._runner.run(_explain(document, user_id, conversation_id, client_id)))
 
     async def aexplain(
         self,
         document: DocumentKey,
         user_id: str | None = None,
         conversation_id: int | None = None,
+        *,
+        client_id: str | None = None,
     ) -> ListedDocument | None:
         """The asynchronous twin of :meth:`explain`."""
-        return _only(await self._runner.arun(_explain(document, user_id, conversation_id)))
+        return _only(
+            await self._runner.arun(_explain(document, user_id, conversation_id, client_id))
+        )
 
 
 def _effective(
     user_id: str | None,
     conversation_id: int | None,
+    client_id: str | None,
     enabled: bool | None,
     limit: int,
     after: str | None,
@@ -215,6 +227,7 @@ def _effective(
     asked = listing(
         user_id=user_id,
         conversation_id=conversation_id,
+        client_id=client_id,
         enabled=enabled,
         limit=limit,
         after=after,
@@ -223,11 +236,12 @@ def _effective(
 
 
 def _explain(
-    document: DocumentKey, user_id: str | None, conversation_id: int | None
+    document: DocumentKey, user_id: str | None, conversation_id: int | None, client_id: str | None
 ) -> Op[DocumentPage]:
     asked = listing(
         user_id=user_id,
         conversation_id=conversation_id,
+        client_id=client_id,
         named=which_documents(document, None),
         deleted=None,
         limit=1,

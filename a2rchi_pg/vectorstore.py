@@ -87,7 +87,8 @@ class PostgresVectorStore(HybridStore):
                 description; ``ef_search``: 1 to 1,000, how hard the index looks (HNSW's
                 ``ef_search``, IVFFlat's ``probes``); ``user_id``, ``conversation_id``: only chunks
                 of documents that are enabled for them, see ``SelectionRepository`` (the narrowest
-                choice decides; chunks of no document are for all);
+                choice decides; chunks of no document are for all); ``client_id``: of which client
+                the conversation has to be, if it is no user's;
                 ``include_deleted``: chunks of deleted documents as well.
 
         Returns:

@@ -90,6 +90,7 @@ BAD: dict[str, tuple[tuple[str, ...], list[Any]]] = {
     "fusion": ((*HYBRID, "explain"), [None, "magic", 5, ["rrf"]]),
     "filter": (FILTERED, [["a"], "text", 5, {3: "x"}]),
     "user_id": (SEARCHING, ["", 5, b"bytes", ["ada"], "a\0", "a" * 2001]),
+    "client_id": (SEARCHING, ["", 5, b"bytes", ["a browser"], "a\0", "a" * 2001]),
     "conversation_id": (SEARCHING, ["7", True, 1.5, [7], -1, 2**63]),
     "include_deleted": (SEARCHING, [None, 1, "no"]),
     "query": (ASKING, NO_STRING),

@@ -126,7 +126,7 @@ def taking_ids() -> Iterator[tuple[str, str, str]]:
                 is_id = name in NO_ID or f"{door} {name}" in NO_ID
                 if is_id and (method, name) not in NOT_NAMES:
                     yield door, method, name
-    yield from (("catalog", "list", name) for name in ("user_id", "conversation_id"))
+    yield from (("catalog", "list", name) for name in ("user_id", "conversation_id", "client_id"))
 
 
 @pytest.mark.parametrize("prefix", ["", "a"], ids=["sync", "async"])

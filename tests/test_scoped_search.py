@@ -207,6 +207,36 @@ def test_the_narrowest_choice_decides(store, sql, name):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("filter_", [None, {"source_type": "unknown"}], ids=["all", "filtered"])
+def test_a_clients_conversation_counts_for_that_client(store, sql, name, filter_):
+    """Its owner is looked at by the statement that searches: whoever else asks sees its own."""
+    sql.execute("INSERT INTO users (id) VALUES ('ada')")
+    sql.execute(
+        "INSERT INTO conversation_metadata (conversation_id, user_id, client_id) "
+        "VALUES (7, NULL, 'a browser'), (8, 'ada', 'a browser'), (9, NULL, NULL)"
+    )
+    first = SEARCHES[name](store, 3)[0] % DOCUMENTS
+    sql.execute(
+        "INSERT INTO conversation_document_selection (conversation_id, document_id, enabled) "
+        "SELECT c.conversation_id, d.id, false FROM conversation_metadata AS c, documents AS d "
+        "WHERE d.resource_hash = %s",
+        [str(first)],
+    )
+
+    def hides(conversation_id: int, **who: str) -> bool:
+        found = SEARCHES[name](store, 3, conversation_id=conversation_id, filter=filter_, **who)
+        assert len(found) == K
+        return first not in {n % DOCUMENTS for n in found}
+
+    here, elsewhere = {"client_id": "a browser"}, {"client_id": "another"}
+    assert [hides(7, **who) for who in ({}, here, elsewhere)] == [True, True, False]
+    assert [hides(7, user_id="ada", **who) for who in ({}, here, elsewhere)] == [False, True, False]
+    assert [hides(8, **who) for who in ({}, here, elsewhere)] == [True, False, False]
+    assert hides(8, user_id="ada", **elsewhere)
+    assert [hides(9, **who) for who in ({}, here, {"user_id": "ada"})] == [True] * 3
+
+
+@pytest.mark.parametrize("name", SEARCHES)
 def test_choice_and_filter_hold_together(store, sql, name):
     choose(sql, "ada", {n for n in range(DOCUMENTS) if n % 2}, on=False)
     found = SEARCHES[name](
@@ -230,6 +260,7 @@ def test_nothing_is_found_where_everything_is_off(store, sql, name):
         ({"user_id": 5}, "user_id"),
         ({"conversation_id": "7"}, "conversation_id"),
         ({"conversation_id": True}, "conversation_id"),
+        ({"client_id": 5}, "client_id"),
         ({"include_deleted": "no"}, "include_deleted"),
     ],
 )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2rchi_pg import Collections, CollectionSpec, ConversationRepository, Owner
+from a2rchi_pg import CatalogRepository, Collections, CollectionSpec, ConversationRepository, Owner
 from a2rchi_pg._scope import hidden, visible
 from a2rchi_pg.errors import InvalidInput, NotFound
 from tests.database_support import commands, rows
 from tests.plugins.catalogs import hashes, make_conversation, spec
 
 if TYPE_CHECKING:
-    from a2rchi_pg import CatalogRepository, Database, SelectionRepository
+    from a2rchi_pg import Database, SelectionRepository
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -29,8 +30,8 @@ def chosen(
     return selection
 
 
-def seen(selection: SelectionRepository, *who: Any) -> str:
-    return "".join(hashes(selection.effective(*who, enabled=True)))
+def seen(selection: SelectionRepository, *who: Any, **client: Any) -> str:
+    return "".join(hashes(selection.effective(*who, enabled=True, **client)))
 
 
 def stored(selection: SelectionRepository) -> list[tuple[Any, ...]]:
@@ -171,6 +172,19 @@ def test_a_clients_conversation_is_that_clients(chosen: SelectionRepository, dat
     assert stored(chosen) == before
     assert (seen(chosen, None, number), seen(chosen, "bob", number)) == ("bcde", "abcde")
     both = {"user_id": "bob", "client_id": "a browser"}
+    for who, expected in (
+        ({"client_id": "a browser"}, (False, "conversation", 4)),
+        (both, (False, "conversation", 4)),
+        ({"client_id": "another"}, (True, "system", 5)),
+        ({"user_id": "bob", "client_id": "another"}, (True, "system", 5)),
+    ):
+        asked = {"conversation_id": number, **who}
+        found = chosen.explain("a", **asked)
+        page = chosen.effective(enabled=True, **asked)
+        stats = CatalogRepository(database).stats(**asked)
+        assert found is not None
+        assert (found.effective, found.decided_by, page.total) == expected
+        assert stats.enabled == page.total
     assert chosen.set_conversation(number, {"b": False}, **both) == 1
     assert chosen.clear_conversation(number) == 2
 
@@ -245,12 +259,14 @@ def test_s4_v18_both_forms_of_the_scope_agree(
     chosen.set_user("ann", {"a": True, "b": True, "d": False})
     chosen.set_conversation(7, {"b": False, "c": True, "d": True}, user_id="ann")
     catalog.delete("e")
-    for who in [(), ("ann",), ("ann", 7), ("bob", 7), (None, 7), (None, 8)]:
+    everybody = [(), ("ann",), ("ann", 7), ("bob", 7), (None, 7), (None, 8)]
+    for who, client in product(everybody, (None, "a browser")):
         for include_deleted in (False, True):
-            allowed = set(seen(chosen, *who)) | ({"e"} if include_deleted else set())
+            allowed = set(seen(chosen, *who, client_id=client))
+            allowed |= {"e"} if include_deleted else set()
             each, off = (
-                visible(*who, include_deleted=include_deleted),
-                hidden(*who, include_deleted=include_deleted),
+                visible(*who, client_id=client, include_deleted=include_deleted),
+                hidden(*who, client_id=client, include_deleted=include_deleted),
             )
             by_row = f"SELECT id FROM document_chunks WHERE {each.sql}"
             by_set = (

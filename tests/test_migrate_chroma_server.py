@@ -6,13 +6,12 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from a2rchi_pg.migrate.__main__ import main
-from tests.database_support import admin
+from tests.database_support import admin, wait_until
 from tests.migration_support import NAME, contents, fill_chroma, persistent
 
 chromadb = pytest.importorskip("chromadb", reason="reads Chroma, an extra")
@@ -33,6 +32,11 @@ def folder(tmp_path) -> Path:
     return tmp_path / "made"
 
 
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def chroma_server(folder):
     """A server on the folder's data: its process and port."""
@@ -42,11 +46,7 @@ def chroma_server(folder):
     command = [PROGRAM, "run", "--host", "127.0.0.1", "--port", str(port), "--path", folder]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+        wait_until(lambda: answers(port), 110)
         yield process, port
     finally:
         process.kill()

@@ -119,19 +119,20 @@ def test_importing_takes_no_extra(tmp_path: Path):
     assert run(sys.executable, "-c", code, cwd=tmp_path).split() == []
 
 
-def test_importing_takes_half_a_second_beyond_langchain(tmp_path: Path):
+def test_importing_takes_less_than_langchain_itself(tmp_path: Path):
+    """By the processor's time of one process: half a second beyond LangChain's, on a fast one."""
     code = (
         "import sys; from a2rchi_pg import *;"
         "print(*(m for m in sys.modules if m.startswith('langchain')))"
     )
     langchain = run(sys.executable, "-c", code, cwd=tmp_path).replace(" ", ", ").strip()
     code = (
-        "import time" + (f", {langchain}" if langchain else "") + "; start = time.process_time();"
-        "from a2rchi_pg import Database, PostgresVectorStore;"
-        "print(time.process_time() - start)"
+        f"from time import process_time as now; times = [now()]; import {langchain};"
+        "times.append(now()); from a2rchi_pg import Database, PostgresVectorStore;"
+        "times.append(now()); print((times[2] - times[1]) / (times[1] - times[0]))"
     )
-    times = [float(run(sys.executable, "-c", code, cwd=tmp_path)) for _ in range(3)]
-    assert min(times) < 0.5
+    shares = [float(run(sys.executable, "-c", code, cwd=tmp_path)) for _ in range(3)]
+    assert min(shares) < 0.8
 
 
 def test_public_names_are_sorted_and_there():

@@ -13,6 +13,7 @@ index-only look-ups, for statements that stop early (a scan of a vector index in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from a2rchi_pg._arguments import flag, row_id, user_id_of
@@ -70,12 +71,18 @@ def visible(
         InvalidInput: If an argument isn't what its name says.
     """
     params = scope_params(user_id, conversation_id, client_id)
-    chosen = [CONVERSATION_CHOICE] if conversation_id is not None else []
-    chosen += [USER_CHOICE] if user_id is not None else []
+    by_user, by_conversation = user_id is not None, conversation_id is not None
+    sql = _visible_sql(by_user, by_conversation, include_deleted, document)
+    return Condition(sql=sql, params=params if by_user or by_conversation else {})
+
+
+@lru_cache
+def _visible_sql(by_user: bool, by_conversation: bool, include_deleted: bool, document: str) -> str:
+    chosen = [CONVERSATION_CHOICE] if by_conversation else []
+    chosen += [USER_CHOICE] if by_user else []
     tiers = f"coalesce({', '.join([*chosen, _SYSTEM])})" if chosen else _SYSTEM
     sql = tiers if include_deleted else f"({tiers} AND {_LIVE})"
-    used = params if chosen else {}
-    return Condition(sql=sql.format(document=document), params=used)
+    return sql.format(document=document)
 
 
 def hidden(

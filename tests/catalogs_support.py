@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import yaml
 
 if TYPE_CHECKING:
@@ -54,6 +55,16 @@ def fill_sqlite(folder: Path, rows: list[dict[str, Any]]) -> Path:
                 f"INSERT INTO resources ({', '.join(row)}) VALUES ({marks})", list(row.values())
             )
     return file
+
+
+def fill_table(dsn: str, rows: list[dict[str, Any]]) -> None:
+    """The catalog that stood in PostgreSQL for a while."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(RESOURCES.replace("extra_json", "file_name TEXT, extra_json"))
+        for row in rows:
+            marks = ", ".join(["%s"] * len(row))
+            insert = f"INSERT INTO resources ({', '.join(row)}) VALUES ({marks})"
+            connection.execute(insert, list(row.values()))
 
 
 def choose(file: Path, rows: list[tuple[str, str, int]]) -> None:

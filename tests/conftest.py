@@ -7,6 +7,7 @@ settings.load_profile("unhurried")
 
 pytest_plugins = [
     "tests.plugins.catalogs",
+    "tests.plugins.migrations",
     "tests.plugins.people",
     "tests.plugins.servers",
     "tests.plugins.stores",

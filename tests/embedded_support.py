@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg
 
 from a2rchi_pg.embedded import EmbeddedPostgres
@@ -94,6 +95,18 @@ def wait_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid))
+
+
+def kill_server(server: EmbeddedPostgres) -> None:
+    """End every process of the server before any of them hears of another's end."""
+    postmaster = psutil.Process(postmaster_pid(server.path))
+    postmaster.suspend()  # so that it makes no more of them
+    processes = [*postmaster.children(recursive=True), postmaster]
+    for signalled in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # a backend that was about to end
+                process.send_signal(signalled)
+    psutil.wait_procs(processes, 20)
 
 
 class Client:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.database_support import admin
+from tests.database_support import admin, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import Self
 
 DIMENSIONS = 8
 NAME = "default_collection_with_HuggingFaceEmbeddings"
@@ -48,6 +52,39 @@ def persistent(path: Path) -> Any:
     import chromadb  # noqa: PLC0415 - an extra
 
     return chromadb.PersistentClient(str(path), chromadb.Settings(anonymized_telemetry=False))
+
+
+class ChromaServer:
+    """A server on a folder's data, on the same port whenever it is started."""
+
+    PROGRAM = Path(sys.executable).with_name("chroma")
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        address = ("--host", "127.0.0.1", "--port", str(self.port))
+        self._command = [self.PROGRAM, "run", *address, "--path", folder]
+
+    def start(self) -> None:
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet)
+        wait_until(self._answers, 110)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
 
 
 def contents(dsn: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import threading
 import time
 import zlib
@@ -17,7 +16,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import pytest
 from langchain_core.embeddings import Embeddings
 from psycopg.conninfo import make_conninfo
@@ -33,6 +31,7 @@ from a2rchi_pg import (
 from a2rchi_pg.embedded import _server
 from a2rchi_pg.errors import DatabaseError
 from tests.database_support import admin, wait_until
+from tests.embedded_support import kill_server
 from tests.plugins.stores import ids, rows
 from tests.plugins.trees import tree
 
@@ -72,18 +71,6 @@ def durable(server_path: Path, request: pytest.FixtureRequest) -> Iterator[Embed
     ) as running:
         _schema.migrate(running.dsn)
         yield running
-
-
-def kill(durable: EmbeddedPostgres) -> None:
-    """End every process of the server before any of them hears of another's end."""
-    postmaster = psutil.Process(int((durable.path / "data/postmaster.pid").read_text().split()[0]))
-    postmaster.suspend()  # so that it makes no more of them
-    processes = [*postmaster.children(recursive=True), postmaster]
-    for signalled in (signal.SIGSTOP, signal.SIGKILL):
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):  # a backend that was about to end
-                process.send_signal(signalled)
-    psutil.wait_procs(processes, 20)
 
 
 def start_again(durable: EmbeddedPostgres) -> None:
@@ -155,7 +142,7 @@ def test_killed_while_an_index_is_rebuilt(durable: EmbeddedPostgres, online: boo
         with ThreadPoolExecutor(1) as pool:
             building = pool.submit(Collections(database).reindex, "default", online=online)
             progress_of(durable, "loading tuples")
-            kill(durable)
+            kill_server(durable)
             with pytest.raises(DatabaseError):
                 building.result()
     start_again(durable)
@@ -181,7 +168,7 @@ def test_killed_during_load_then_build(durable: EmbeddedPostgres):
                 ids=[f"late {n}" for n in range(6000)],
             )
             progress_of(durable, "loading tuples")
-            kill(durable)
+            kill_server(durable)
             adding.exception(60)
     start_again(durable)
     with opened(durable) as database:
@@ -206,7 +193,7 @@ def test_killed_again_and_again_while_names_are_swapped(durable: EmbeddedPostgre
             swapping = pool.submit(swap_until_killed, database, swaps)
             wait_until(lambda: len(swaps) > 3)  # noqa: B023 - waited for at once
             time.sleep(chance.uniform(0, 0.3))
-            kill(durable)
+            kill_server(durable)
             swapping.result()
         start_again(durable)
         with opened(durable) as database:
@@ -240,7 +227,7 @@ def test_killed_while_a_collection_is_re_embedded(durable: EmbeddedPostgres):
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             Model.asked += len(texts)
             if Model.asked == 600:
-                kill(durable)
+                kill_server(durable)
             return super().embed_documents(texts)
 
     with opened(durable) as database:
@@ -333,7 +320,7 @@ def test_a_bm25_index_broken_by_a_crash_is_healed(durable: EmbeddedPostgres, mon
     with opened(durable) as database:
         store = filled(database)
         store.add_embeddings(["needle"] * 50, GIVEN[:50] + 1, ids=[f"n{n}" for n in range(50)])
-        kill(durable)
+        kill_server(durable)
     monkeypatch.setattr(_server, "repair", lambda *args, **kwargs: None)
     monkeypatch.setattr(_server, "refresh", lambda *args, **kwargs: None)
     start_again(durable)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from a2rchi_pg import Database, PostgresVectorStore
 from a2rchi_pg.ingest import VectorStoreManager
-from a2rchi_pg.migrate.__main__ import main
 from tests.catalogs_support import choose, fill_sqlite, page
 from tests.database_support import admin
 from tests.migration_support import DIMENSIONS, NAME, contents, fill_chroma, persistent
 from tests.origin_support import fill_v1
-from tests.plugins.servers import new_database
 from tests.plugins.stores import WordModel
 
 pytest.importorskip("chromadb", reason="reads Chroma, an extra")
@@ -39,15 +38,9 @@ def deployment(tmp_path):
 
 
 @pytest.fixture
-def migrate(dsn: str, deployment, capsys):
-    def run(command: str, *more: str):
-        source = ("--source", "all", "--path", str(deployment), "--from-collection", NAME)
-        given = source if command in ("plan", "run", "verify") else ()
-        code = main([command, "--target", dsn, *given, *more])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
+def migrate(command_line, deployment):
+    source = ("--source", "all", "--path", str(deployment), "--from-collection", NAME)
+    return partial(command_line, source=source)
 
 
 def test_nothing_is_embedded_for_the_move_and_changes_are_noticed(migrate, dsn, deployment):
@@ -108,19 +101,15 @@ def test_where_one_part_is_missing_nothing_is_brought(migrate, dsn, deployment):
     assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]
 
 
-def test_conversations_come_before_what_was_chosen_for_them(
-    migrate, dsn, deployment, server, servers, monkeypatch
-):
+def test_conversations_come_before_what_was_chosen_for_them(migrate, dsn, deployment, source):
     choose(deployment / "catalog.sqlite", [("7", f"{3:012x}", 0)])
     before = contents(dsn)
-    with new_database(server, f"{servers.prefix}_old") as old:
-        fill_v1(old)
-        monkeypatch.setenv("A2RCHI_PG_SOURCE_DSN", old)
-        made = json.loads(migrate("run", "--run-id", "one", "--json")[1])
-        assert [each["run"]["run_id"] for each in made][:3] == [
-            "one-catalog", "one-chroma", "one-postgres-users",
-        ]  # fmt: skip
-        assert made[-1]["outcomes"] == {"written": 1, "skipped": 1}
-        assert migrate("verify", "--run-id", "one")[0] == 0
-        assert migrate("rollback", "--run-id", "one", "--yes")[0] == 0
+    fill_v1(source)
+    made = json.loads(migrate("run", "--run-id", "one", "--json")[1])
+    assert [each["run"]["run_id"] for each in made][:3] == [
+        "one-catalog", "one-chroma", "one-postgres-users",
+    ]  # fmt: skip
+    assert made[-1]["outcomes"] == {"written": 1, "skipped": 1}
+    assert migrate("verify", "--run-id", "one")[0] == 0
+    assert migrate("rollback", "--run-id", "one", "--yes")[0] == 0
     assert contents(dsn) == before

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
-from secrets import token_hex
 
 import pytest
 
 from a2rchi_pg import CatalogRepository, Database
-from a2rchi_pg.migrate.__main__ import main
-from tests.catalogs_support import RESOURCES, fill_index, fill_sqlite, page, write_yaml
+from tests.catalogs_support import fill_index, fill_sqlite, fill_table, page, write_yaml
 from tests.database_support import admin
 from tests.migration_support import contents
-from tests.plugins.servers import new_database
 
 pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def migrate(dsn: str, tmp_path, capsys):
+def migrate(command_line, tmp_path):
     """Runs a command on the catalog in a folder: exit code, output, errors."""
 
     def run(command: str, *more: str, path=tmp_path):
-        source = ("--source", "catalog", "--path", str(path))
-        given = source if command in ("plan", "run", "verify") else ()
-        code = main([command, "--target", dsn, *given, *more])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
+        return command_line(command, *more, source=("--source", "catalog", "--path", str(path)))
 
     return run
 
@@ -188,26 +177,13 @@ def test_a_folder_of_the_first_versions(migrate, documents, tmp_path):
     assert migrate("verify", "--run-id", "one")[0] == 0
 
 
-@pytest.fixture
-def old_postgres(server, servers, monkeypatch):
-    """An empty database to migrate from."""
-    name = f"{servers.prefix}_source_{token_hex(3)}"
-    with new_database(server, name) as conninfo:
-        monkeypatch.setenv("A2RCHI_PG_SOURCE_DSN", conninfo)
-        yield conninfo
-
-
-def test_the_table_in_postgresql_is_a_catalog_too(dsn, documents, old_postgres, capsys):
-    command = ["--target", dsn, "--source", "catalog", "--run-id", "one"]
-    assert main(["run", *command]) == 1
-    assert "holds no catalog: it has no resources.extra_json" in capsys.readouterr().err
-    admin(old_postgres, RESOURCES.replace("extra_json", "file_name TEXT, extra_json"))
-    for row in (page(1, file_name="one.html"), page(2, resource_hash="jira_A-1")):
-        marks = ", ".join(["%s"] * len(row))
-        insert = f"INSERT INTO resources ({', '.join(row)}) VALUES ({marks})"
-        admin(old_postgres, insert, *row.values())
-    assert main(["run", *command]) == 0
-    assert main(["verify", *command]) == 0
+def test_the_table_in_postgresql_is_a_catalog_too(dsn, documents, source, command_line):
+    migrate = partial(command_line, source=("--source", "catalog"))
+    code, _, errors = migrate("run")
+    assert (code, "holds no catalog: it has no resources.extra_json" in errors) == (1, True)
+    fill_table(source, [page(1, file_name="one.html"), page(2, resource_hash="jira_A-1")])
+    assert migrate("run", "--run-id", "one")[0] == 0
+    assert migrate("verify", "--run-id", "one")[0] == 0
     found = documents()
     assert set(found) == {f"{1:012x}", "ticket_A-1"}
     one = found[f"{1:012x}"]
@@ -266,39 +242,6 @@ def test_verify_names_every_kind_of_damage(migrate, dsn, tmp_path):
         "new": [f"{10:012x}"],
         "extra": ["zzz"],
     }
-
-
-def test_a_killed_run_goes_on_and_a_rollback_from_there_leaves_the_target_as_it_was(
-    migrate, dsn, tmp_path
-):
-    fill_sqlite(tmp_path, [page(n) for n in range(3000)])
-    admin(dsn, "INSERT INTO documents (resource_hash, display_name) VALUES ('mine', 'mine')")
-    before = contents(dsn)
-    program = [sys.executable, "-m", "a2rchi_pg.migrate", "run", "--target", dsn]
-    program += ["--source", "catalog", "--path", str(tmp_path), "--run-id", "killed"]
-    chance, kills = random.Random(5), 0
-    for _ in range(3):
-        process = subprocess.Popen(
-            [*program, "--batch-size", "20"], stdout=subprocess.DEVNULL, env=os.environ
-        )
-        started = admin(dsn, "SELECT count(*) FROM migration_rows")[0][0]
-        while admin(dsn, "SELECT count(*) FROM migration_rows")[0][0] == started:
-            if process.poll() is not None:
-                break
-            time.sleep(0.005)
-        time.sleep(chance.random() / 20)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-    assert kills
-    assert migrate("run", "--run-id", "killed")[0] == 0
-    resumed = report(migrate, "--run-id", "killed")
-    assert resumed["outcomes"] == {"written": 3000}
-    assert (
-        migrate("rollback", "--run-id", "killed", "--yes")[1] == "documents: 3,000 rows removed\n"
-    )
-    assert contents(dsn) == before
-    migrate("run", "--run-id", "whole")
-    assert report(migrate, "--run-id", "whole")["checksum"] == resumed["checksum"]
 
 
 def test_a_rollback_keeps_what_was_changed_or_is_used_since(migrate, dsn, tmp_path):

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from a2rchi_pg import Database, PostgresVectorStore
-from a2rchi_pg.migrate.__main__ import main
 from tests.database_support import admin
 from tests.plugins.stores import WordModel
 
@@ -41,15 +34,12 @@ def chroma(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def migrate(dsn: str, chroma: Path, capsys):
+def migrate(command_line, chroma: Path):
     """Runs a command on ``chroma``: exit code, output, errors."""
 
     def run(command: str, *more: str, path: Path = chroma, name: str = NAME):
         source = ("--source", "chroma", "--path", str(path), "--from-collection", name)
-        given = source if command in ("plan", "run", "verify") else ()
-        code = main([command, "--target", dsn, *given, *more])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
+        return command_line(command, *more, source=source)
 
     return run
 
@@ -88,7 +78,7 @@ def test_running_twice_doubles_nothing_and_brings_what_is_new(migrate, dsn, tmp_
 
 def test_the_searches_find_what_chroma_found(migrate, dsn, chroma):
     migrate("run")
-    queries = np.random.default_rng(7).normal(size=(50, DIMENSIONS)).astype(np.float32)
+    queries = np.random.default_rng(7).normal(size=(100, DIMENSIONS)).astype(np.float32)
     known = persistent(chroma).get_collection(NAME, embedding_function=None)
     with Database(dsn) as database:
         store = PostgresVectorStore(WordModel(DIMENSIONS), database=database, collection=NAME)
@@ -97,7 +87,7 @@ def test_the_searches_find_what_chroma_found(migrate, dsn, chroma):
             ours = {d.id for d in store.similarity_search_by_vector(query.tolist(), k=10)}
             theirs = known.query(query_embeddings=[query], n_results=10)["ids"][0]
             shared += len(ours.intersection(theirs))
-    assert shared / 500 >= 0.98
+    assert shared / 1000 >= 0.98
 
 
 def test_verify_names_every_kind_of_damage(migrate, dsn):
@@ -168,37 +158,6 @@ def test_chunks_are_linked_to_their_documents_and_old_hashes_of_tickets_too(migr
         ("old2", "ffffffffffff"),
     ]
     assert admin(dsn, "SELECT status, chunk_count FROM indexed_documents") == [("embedded", 1)] * 3
-
-
-def test_a_killed_run_goes_on_and_a_rollback_from_there_leaves_the_target_as_it_was(
-    migrate, dsn, chroma
-):
-    before = contents(dsn)
-    program = [sys.executable, "-m", "a2rchi_pg.migrate", "run", "--target", dsn]
-    program += ["--source", "chroma", "--path", str(chroma), "--from-collection", NAME]
-    program += ["--run-id", "killed", "--batch-size", "20"]
-    chance = random.Random(3)
-    kills = 0
-    for _ in range(2):
-        process = subprocess.Popen(program, stdout=subprocess.DEVNULL, env=os.environ)
-        started = admin(dsn, "SELECT count(*) FROM migration_rows")[0][0]
-        while admin(dsn, "SELECT count(*) FROM migration_rows")[0][0] == started:
-            if process.poll() is not None:
-                break
-            time.sleep(0.005)
-        time.sleep(chance.random() / 20)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-    assert kills
-    assert migrate("run", "--run-id", "killed")[0] == 0
-    resumed = json.loads(migrate("report", "--run-id", "killed", "--json")[1])[0]
-    assert resumed["outcomes"] == {"written": 2500}
-    assert migrate("verify", "--run-id", "killed")[0] == 0
-    assert migrate("rollback", "--run-id", "killed", "--yes")[0] == 0
-    assert contents(dsn) == before
-    assert migrate("run", "--run-id", "whole")[0] == 0
-    whole = json.loads(migrate("report", "--run-id", "whole", "--json")[1])[0]
-    assert whole["checksum"] == resumed["checksum"]
 
 
 def test_a_rollback_takes_nothing_that_was_there_or_was_changed_since(migrate, dsn, tmp_path):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from a2rchi_pg.migrate.__main__ import main
-from tests.database_support import admin, wait_until
-from tests.migration_support import NAME, contents, fill_chroma, persistent
+from tests.database_support import admin
+from tests.migration_support import NAME, ChromaServer, contents, fill_chroma, persistent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 chromadb = pytest.importorskip("chromadb", reason="reads Chroma, an extra")
 
@@ -23,7 +23,6 @@ pytestmark = [
     # Chroma's client leaves its sockets to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-PROGRAM = Path(sys.executable).with_name("chroma")
 
 
 @pytest.fixture
@@ -32,54 +31,36 @@ def folder(tmp_path) -> Path:
     return tmp_path / "made"
 
 
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+@pytest.fixture
+def served(folder) -> Iterator[ChromaServer]:
+    with ChromaServer(folder) as started:
+        yield started
 
 
 @pytest.fixture
-def chroma_server(folder):
-    """A server on the folder's data: its process and port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [PROGRAM, "run", "--host", "127.0.0.1", "--port", str(port), "--path", folder]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: answers(port), 110)
-        yield process, port
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def migrate(dsn: str, capsys):
-    def run(command: str, *source: str, name: str = NAME, run_id: str = "one"):
-        given = ("--source", "chroma", *source, "--from-collection", name) if source else ()
-        code = main([command, "--target", dsn, *given, "--run-id", run_id, "--json"])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
+def migrate(command_line):
+    def run(command: str, *where: str, name: str = NAME, run_id: str = "one"):
+        source = ("--source", "chroma", *where, "--from-collection", name)
+        return command_line(command, "--run-id", run_id, "--json", source=source)
 
     return run
 
 
-def test_a_server_gives_what_its_directory_does(migrate, dsn, chroma_server, folder):
-    at = ("--host", "127.0.0.1", "--port", str(chroma_server[1]))
+def test_a_server_gives_what_its_directory_does(migrate, dsn, served, folder):
+    at = ("--host", "127.0.0.1", "--port", str(served.port))
     made = json.loads(migrate("run", *at)[1])[0]
     assert made["outcomes"] == {"written": 1200}
     assert migrate("verify", *at)[0] == 0
     first = contents(dsn)
-    chroma_server[0].kill()
-    chroma_server[0].wait()
+    served.kill()
     again = json.loads(migrate("run", "--path", str(folder), run_id="two")[1])[0]
     assert (again["outcomes"], again["checksum"]) == ({"kept": 1200}, made["checksum"])
     assert contents(dsn) == first
 
 
-def test_what_a_server_lacks_or_its_absence_is_an_error_of_one_line(migrate, dsn, chroma_server):
+def test_what_a_server_lacks_or_its_absence_is_an_error_of_one_line(migrate, dsn, served):
     before = contents(dsn)
-    at = ("--host", "127.0.0.1", "--port", str(chroma_server[1]))
+    at = ("--host", "127.0.0.1", "--port", str(served.port))
     for source, name in (
         (at, "typo"),
         ((*at, "--tenant", "typo"), NAME),

@@ -3,117 +3,26 @@
 from __future__ import annotations
 
 import json
-import uuid
-from typing import TYPE_CHECKING
 
 import numpy as np
-import psycopg
 import pytest
 
-from a2rchi_pg.migrate.__main__ import main
 from tests.database_support import admin
-from tests.migration_support import DIMENSIONS, contents
-from tests.plugins.servers import new_database
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.langchain_support import COMMUNITY, IDS, ROWS, VECTORS, fill_new, fill_old
+from tests.migration_support import contents
 
 pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(120)]
-ROWS = 120
-VECTORS = np.random.default_rng(5).normal(size=(ROWS, DIMENSIONS)).astype(np.float32)
-IDS = [str(uuid.UUID(int=n * 7919)) for n in range(ROWS)]
-
-# As the library itself makes its tables.
-OLD = """
-    CREATE EXTENSION IF NOT EXISTS vector;
-    CREATE TABLE langchain_pg_collection (uuid uuid PRIMARY KEY, name varchar NOT NULL UNIQUE,
-        cmetadata json);
-    CREATE TABLE langchain_pg_embedding (id varchar PRIMARY KEY, collection_id uuid
-        REFERENCES langchain_pg_collection ON DELETE CASCADE, embedding vector, document varchar,
-        cmetadata jsonb);
-"""
-COMMUNITY = """
-    CREATE EXTENSION IF NOT EXISTS vector;
-    CREATE TABLE langchain_pg_collection (uuid uuid PRIMARY KEY, name varchar, cmetadata json);
-    CREATE TABLE langchain_pg_embedding (uuid uuid PRIMARY KEY, collection_id uuid
-        REFERENCES langchain_pg_collection ON DELETE CASCADE, embedding vector, document varchar,
-        cmetadata json, custom_id varchar);
-"""
-NEW = """
-    CREATE EXTENSION IF NOT EXISTS vector;
-    CREATE TABLE "My docs" (langchain_id uuid PRIMARY KEY, content text NOT NULL,
-        embedding vector(8) NOT NULL, content_tsv tsvector, "year" integer, day date,
-        langchain_metadata json);
-    CREATE INDEX ON "My docs" USING hnsw (embedding vector_l2_ops);
-"""
 
 
 @pytest.fixture
-def source(server, servers) -> Iterator[str]:
-    """An empty database to migrate from."""
-    with new_database(server, f"{servers.prefix}_source_{uuid.uuid4().hex[:6]}") as conninfo:
-        yield conninfo
-
-
-@pytest.fixture
-def migrate(dsn, source, capsys, monkeypatch):
+def migrate(command_line, source):
     """Runs a command on a collection: exit code, output, errors."""
-    monkeypatch.setenv("A2RCHI_PG_SOURCE_DSN", source)
 
     def run(command: str, *more: str, name: str = "docs"):
         given = ("--source", "langchain-postgres", "--from-collection", name)
-        given = given if command in ("plan", "run", "verify") else ()
-        code = main([command, "--target", dsn, *given, *more])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
+        return command_line(command, *more, source=given)
 
     return run
-
-
-def fill_old(source: str, ddl: str = OLD) -> None:
-    """Collection ``docs``, and another one that must stay behind."""
-    with psycopg.connect(source) as connection:
-        connection.execute(ddl)
-        docs, other = uuid.UUID(int=1), uuid.UUID(int=2)
-        connection.execute(
-            "INSERT INTO langchain_pg_collection VALUES (%s, 'docs'), (%s, 'other')", [docs, other]
-        )
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO langchain_pg_embedding (%s, collection_id, embedding, document, "
-                "cmetadata) VALUES (%%s, %%s, %%s, %%s, %%s)" % ("id" if ddl is OLD else "uuid"),
-                [
-                    (
-                        IDS[n],
-                        other if n % 10 == 9 else docs,
-                        json.dumps([float(x) for x in VECTORS[n]]),
-                        f"text {n}",
-                        json.dumps({"n": n, "part": n / 7, "tags": ["a", None]}),
-                    )
-                    for n in range(ROWS)
-                ],
-            )
-
-
-def fill_new(source: str) -> None:
-    with psycopg.connect(source) as connection:
-        connection.execute(NEW)
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                'INSERT INTO "My docs" VALUES (%s, %s, %s, to_tsvector(%s), %s, %s, %s)',
-                [
-                    (
-                        IDS[n],
-                        f"text {n}",
-                        json.dumps([float(x) for x in VECTORS[n]]),
-                        f"text {n}",
-                        2000 + n,
-                        "2026-01-02",
-                        f'{{"n": {n}, "text": "nul \\u0000 here"}}',
-                    )
-                    for n in range(ROWS)
-                ],
-            )
 
 
 def stored(dsn: str) -> dict[str, tuple[str, dict, bytes]]:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 import uuid
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
 
 import pytest
 
 from a2rchi_pg import Database, KeyRing, LocalKey, UserRepository
 from a2rchi_pg._local_key import generate_key
-from a2rchi_pg.migrate.__main__ import main
 from tests.database_support import admin
 from tests.migration_support import contents
 from tests.origin_support import BINARIES, CONFIGS, KEY, MASTER, fill_v1, fill_v2, postgres_15
-from tests.plugins.servers import new_database
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # `full` has pgcrypto, which the old users' keys are made with.
 pytestmark = [pytest.mark.servers("full"), pytest.mark.timeout(240)]
@@ -42,26 +31,10 @@ WRITTEN = {
 
 
 @pytest.fixture
-def source(server, servers) -> Iterator[str]:
-    """An empty database to migrate from."""
-    with new_database(server, f"{servers.prefix}_source_{uuid.uuid4().hex[:6]}") as conninfo:
-        yield conninfo
-
-
-@pytest.fixture
-def migrate(dsn, source, capsys, monkeypatch):
+def migrate(command_line, source):
     """Runs a command on the old database: exit code, output, errors."""
-    monkeypatch.setenv("A2RCHI_PG_SOURCE_DSN", source)
-
-    def run(command: str, *more: str):
-        where = ("--source", "postgres", "--timezone", "Europe/Zurich")
-        given = where if command in ("plan", "run", "verify") else ()
-        target = () if command == "configs" else ("--target", dsn)
-        code = main([command, *target, *given, *more])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
+    where = ("--source", "postgres", "--timezone", "Europe/Zurich")
+    return partial(command_line, source=where)
 
 
 def outcomes(out: str) -> dict[str, dict[str, int]]:
@@ -192,46 +165,6 @@ def test_each_damage_is_found_and_named(migrate, dsn, source):
         "timing": {"different": [key(2)]},
         "agent_tool_calls": {},
         "ab_comparisons": {},
-    }
-
-
-def test_killed_anywhere_and_resumed_it_is_the_same_and_goes_back_without_trace(
-    migrate, dsn, source
-):
-    fill_v2(source, conversations=300)
-    before = contents(dsn)
-    program = [sys.executable, "-m", "a2rchi_pg.migrate", "run", "--target", dsn]
-    program += ["--source", "postgres", "--timezone", "Europe/Zurich"]
-    program += ["--run-id", "killed", "--batch-size", "7"]
-    chance = random.Random(5)
-    kills = 0
-    for _ in range(4):
-        process = subprocess.Popen(program, stdout=subprocess.DEVNULL, env=os.environ)
-        started = admin(dsn, "SELECT count(*) FROM migration_rows")[0][0]
-        while admin(dsn, "SELECT count(*) FROM migration_rows")[0][0] == started:
-            if process.poll() is not None:
-                break
-            time.sleep(0.005)
-        time.sleep(chance.random() / 2)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-    assert kills
-    assert migrate("run", "--run-id", "killed")[0] == 0
-    resumed = json.loads(migrate("report", "--run-id", "killed", "--json")[1])
-    whole_contents = contents(dsn)
-    assert migrate("verify", "--run-id", "killed")[0] == 0
-    code, out, _ = migrate("rollback", "--run-id", "killed", "--yes")
-    assert (code, "stays" in out) == (0, False)
-    assert contents(dsn) == before
-    _, out, _ = migrate("run", "--run-id", "whole", "--json")
-    whole = json.loads(out)
-    assert [each["checksum"] for each in whole] == [each["checksum"] for each in resumed]
-    assert [each["outcomes"] for each in whole] == [each["outcomes"] for each in resumed]
-    after = contents(dsn)
-    # feedback numbers its rows itself, and keys note when they came.
-    changing = {"feedback", "user_api_keys"}
-    assert {k: v for k, v in after.items() if k not in changing} == {
-        k: v for k, v in whole_contents.items() if k not in changing
     }
 
 

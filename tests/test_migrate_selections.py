@@ -7,7 +7,6 @@ import json
 import pytest
 
 from a2rchi_pg import Database, SelectionRepository
-from a2rchi_pg.migrate.__main__ import main
 from tests.catalogs_support import choose, fill_sqlite, page
 from tests.database_support import admin
 from tests.migration_support import contents
@@ -16,15 +15,12 @@ pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def migrate(dsn: str, tmp_path, capsys):
+def migrate(command_line, tmp_path):
     """Runs a command on ``catalog.sqlite``: exit code, output, errors."""
 
     def run(command: str, *more: str, source: str = "selections"):
-        given = ("--source", source, "--path", str(tmp_path / "catalog.sqlite"))
-        given = given if command in ("plan", "run", "verify") else ()
-        code = main([command, "--target", dsn, *given, *more])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
+        path = ("--path", str(tmp_path / "catalog.sqlite"))
+        return command_line(command, *more, source=("--source", source, *path))
 
     return run
 

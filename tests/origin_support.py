@@ -68,8 +68,55 @@ USERS = """
         last_login_at timestamp, login_count integer DEFAULT 0,
         created_at timestamp NOT NULL DEFAULT now(), updated_at timestamp NOT NULL DEFAULT now());
     ALTER TABLE conversation_metadata ADD user_id varchar(200) REFERENCES users;
+    CREATE TABLE agent_traces (trace_id uuid PRIMARY KEY, conversation_id integer NOT NULL
+        REFERENCES conversation_metadata ON DELETE CASCADE, message_id integer, user_message_id
+        integer REFERENCES conversations ON DELETE SET NULL, config_id varchar(100), pipeline_name
+        varchar(100) NOT NULL, events jsonb NOT NULL DEFAULT '[]', started_at timestamp NOT NULL
+        DEFAULT now(), completed_at timestamp, status varchar(20) NOT NULL DEFAULT 'running',
+        total_tool_calls integer, total_tokens_used integer, total_duration_ms integer,
+        cancelled_by varchar(200), cancellation_reason text);
+    CREATE TABLE documents (id serial PRIMARY KEY, resource_hash varchar(64) NOT NULL UNIQUE);
+    CREATE TABLE user_document_defaults (user_id varchar(200) NOT NULL REFERENCES users,
+        document_id integer NOT NULL REFERENCES documents, enabled boolean NOT NULL DEFAULT false,
+        updated_at timestamp NOT NULL DEFAULT now(), PRIMARY KEY (user_id, document_id));
+    CREATE TABLE conversation_doc_overrides (conversation_id integer NOT NULL
+        REFERENCES conversation_metadata, document_hash varchar(64) NOT NULL, enabled boolean
+        NOT NULL, updated_at timestamp NOT NULL DEFAULT now(),
+        PRIMARY KEY (conversation_id, document_hash));
+"""
+# What the overrides were called for some days, when they named documents by their numbers.
+NUMBERED = """
+    CREATE TABLE conversation_document_overrides (conversation_id integer NOT NULL, document_id
+        integer NOT NULL REFERENCES documents, enabled boolean NOT NULL, updated_at timestamp,
+        PRIMARY KEY (conversation_id, document_id));
 """
 
+# Runs that ended well, or badly; one that claims another's message, one whose message is gone.
+TRACES = """
+    INSERT INTO agent_traces (trace_id, conversation_id, message_id, user_message_id, config_id,
+        pipeline_name, events, started_at, completed_at, status, total_tool_calls,
+        total_duration_ms, cancelled_by, cancellation_reason)
+    SELECT ('00000000-0000-4000-8000-00000000000' || n)::uuid, conversation, message, question,
+        config, 'CMSAgent', events::jsonb, timestamp '2026-01-25 10:00' + n * interval '1 min',
+        ended::timestamp, status, calls, duration, cancelled_by, reason
+    FROM (VALUES
+        (1, 1, 2, 1, '3', '[{"step": 0.5}]', '2026-01-25 10:02', 'completed', 3, 60000, NULL, NULL),
+        (2, 1, 2, 1, NULL, '[]', '2026-01-25 10:02:30', 'completed', 0, 30000, NULL, NULL),
+        (3, 2, NULL, 5, 'main', '[]', NULL, 'error', -1, 1500, 'system', 'it broke'),
+        (4, 2, 99999, 5, NULL, '{"a": 1}', '2026-01-25 10:05', 'completed', 1, 1, NULL, NULL),
+        (5, 3, NULL, NULL, NULL, '[]', '2026-01-25 10:06', 'cancelled', 1, 1, 'ann', 'slow'),
+        (6, 3, NULL, NULL, NULL, '[]', '2026-01-25 10:07', 'running', 1, 1, 'ann', NULL),
+        (7, 3, NULL, NULL, NULL, '[]', '2026-01-25 10:08', 'paused', 1, 1, NULL, NULL)
+    ) AS t (n, conversation, message, question, config, events, ended, status, calls, duration,
+        cancelled_by, reason);
+"""
+CHOICES = """
+    INSERT INTO documents VALUES (11, 'aaaaaaaaaaaa'), (12, 'jira_A-1'), (13, 'left behind');
+    INSERT INTO user_document_defaults VALUES ('ann', 11, false, '2026-01-26 10:00'),
+        ('ann', 13, false, '2026-01-26 10:00'), ('o/r%g', 12, true, '2026-01-26 10:00');
+    INSERT INTO conversation_doc_overrides VALUES (1, 'aaaaaaaaaaaa', false, '2026-01-26 10:00'),
+        (2, 'jira_A-1', true, '2026-01-26 10:00'), (3, 'gone', false, '2026-01-26 10:00');
+"""
 CONFIGS = {
     1: "chains:\n  chain:\n    MODEL_NAME: OpenAIGPT4LLM\n    MODEL_CLASS_MAP:\n"
     "      OpenAIGPT4LLM: {class: x, kwargs: {model_name: gpt-4, temperature: 1}}\n",
@@ -107,7 +154,8 @@ def fill_v2(dsn: str, conversations: int = 40) -> None:
             "INSERT INTO users (id, email, auth_provider, password_hash, is_admin, theme, "
             "preferred_model, preferred_temperature, api_key_openai) VALUES "
             "('ann', 'a@x.org', 'basic', 'hash-of-ann', true, 'dark', 'openai/gpt-4o', 0.0, "
-            "pgp_sym_encrypt(%s, %s)), ('bob', NULL, 'github', NULL, NULL, 'blue', NULL, 9, NULL)",
+            "pgp_sym_encrypt(%s, %s)), ('bob', NULL, 'github', NULL, NULL, 'blue', NULL, 9, NULL), "
+            "('o/r%%g', NULL, 'sso', NULL, false, 'system', NULL, NULL, NULL)",
             [KEY, MASTER],
         )
         cursor.execute(
@@ -149,6 +197,7 @@ def fill_v2(dsn: str, conversations: int = 40) -> None:
             "(1, 2, 0, 'search', %s, 'found', '2026-01-10 9:01')",
             [Jsonb({"q": "ümlaut", "k": 5, "w": 0.1})],
         )
+        cursor.execute(TRACES + CHOICES)
 
 
 @contextmanager

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
+import string
 
 import pytest
 
 from a2rchi_pg import Database
-from a2rchi_pg.errors import A2rchiError, MigrationError, NotFound
-from a2rchi_pg.migrate import CatalogSource, DocumentTarget, report, rollback, run, verify
+from a2rchi_pg.errors import A2rchiError, InvalidInput, MigrationError, NotFound
+from a2rchi_pg.migrate import (
+    CatalogSource,
+    DocumentTarget,
+    Row,
+    Survey,
+    report,
+    rollback,
+    run,
+    verify,
+)
+from a2rchi_pg.migrate._documents import document_row
 from tests.catalogs_support import fill_sqlite, page
 from tests.database_support import admin, backends, terminate
 from tests.migration_support import contents
@@ -24,15 +34,13 @@ def source(tmp_path) -> CatalogSource:
 
 def test_connections_lost_at_any_point_leave_a_run_that_goes_on(dsn, source):
     before = contents(dsn)
-    chance = random.Random(11)
-    for _ in range(6):
-        point = chance.randrange(10, 200, 10)
+    for point in sorted(random.Random(11).sample(range(10, 200, 10), 6)):
 
         def cut(done: int, total: int, point: int = point) -> None:
             if done == point:
                 terminate(dsn, backends(dsn))
 
-        with suppress(A2rchiError), Database(dsn) as database:
+        with pytest.raises(A2rchiError), Database(dsn) as database:
             run(database, source, DocumentTarget(), run_id="cut", batch_size=10, progress=cut)
     with Database(dsn) as database:
         run(database, source, DocumentTarget(), run_id="cut", batch_size=10)
@@ -80,9 +88,10 @@ def test_a_source_that_fails_midway_leaves_whole_batches_and_the_run_goes_on(dsn
             DocumentTarget(),
             run_id="one",
             batch_size=20,
-            progress=lambda done, _: read.append(done),
+            progress=lambda *told: read.append(told),
         )
-        assert read[-1] == 140
+        # What was read before counts, and was not read again.
+        assert read == [(done, 200) for done in range(60, 201, 20)]
         assert report(database, "one").outcomes == {"written": 200}
 
 
@@ -98,3 +107,52 @@ def test_runs_are_told_apart_by_what_they_read(dsn, source, tmp_path):
             verify(database, elsewhere, DocumentTarget(), "one")
         with pytest.raises(NotFound, match="no run 'two'"):
             rollback(database, DocumentTarget(), "two")
+
+
+def test_keys_longer_than_an_index_takes_are_read_compared_and_taken_back(dsn):
+    """Random letters, as an index compresses others."""
+    chance = random.Random(3)
+    long = "".join(chance.choices(string.ascii_letters, k=9000))
+    keys = sorted([long[:5000], long[:5001], long[:600], "a", f"{long[:500]}a", f"{long[:500]}b"])
+
+    class Long:
+        kind, location = "long", "/" + "".join(chance.choices(string.ascii_letters, k=4000))
+
+        def survey(self):
+            return Survey(rows=len(keys))
+
+        def batches(self, after, size):
+            left = [key for key in keys if after is None or key > after]
+            for start in range(0, len(left), size):
+                yield [row(key) for key in left[start : start + size]]
+
+    def row(key: str) -> Row:
+        try:
+            return document_row(key, key, {"display_name": "x"}, [])
+        except InvalidInput as error:
+            return Row(key=key, problem=str(error))
+
+    with Database(dsn) as database:
+        for restart in (False, True):
+            run(
+                database,
+                Long(),
+                DocumentTarget(),
+                run_id="long",
+                batch_size=2,
+                restart=restart,
+            )
+            assert report(database, "long").outcomes == {"written": 4, "skipped": 2}
+        assert verify(database, Long(), DocumentTarget(), "long", batch_size=2).counts == {}
+        gone = keys.pop(keys.index(long[:5000]))
+        found = verify(database, Long(), DocumentTarget(), "long", batch_size=2)
+        assert found.examples == {"gone": [gone]}
+        assert max(map(len, report(database, "long").markdown().splitlines())) < 5000
+        assert rollback(database, DocumentTarget(), "long", batch_size=2).removed == 4
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\0b"])
+def test_a_name_that_no_run_can_have_is_refused_before_anything_is_read(dsn, source, name):
+    with Database(dsn) as database, pytest.raises(InvalidInput, match="a run's name has"):
+        run(database, source, DocumentTarget(), run_id=name)
+    assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]

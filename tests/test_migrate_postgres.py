@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 import uuid
+from collections import Counter
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 
-from a2rchi_pg import Database, KeyRing, LocalKey, UserRepository
+from a2rchi_pg import Database, KeyRing, LocalKey, SelectionRepository, UserRepository
 from a2rchi_pg._local_key import generate_key
 from tests.database_support import admin
 from tests.migration_support import contents
-from tests.origin_support import BINARIES, CONFIGS, KEY, MASTER, fill_v1, fill_v2, postgres_15
+from tests.origin_support import (
+    BINARIES,
+    CONFIGS,
+    KEY,
+    MASTER,
+    NUMBERED,
+    fill_v1,
+    fill_v2,
+    postgres_15,
+)
 
 # `full` has pgcrypto, which the old users' keys are made with.
 pytestmark = [pytest.mark.servers("full"), pytest.mark.timeout(240)]
 WRITTEN = {
-    "users": 2,
+    "users": 3,
     "user_api_keys": 1,
     "conversation_metadata": 42,
     "conversations": 163,
     "feedback": 3,
     "timing": 2,
     "agent_tool_calls": 1,
+    "agent_traces": 6,
     "ab_comparisons": 2,
+    "selections of users": 2,
+    "selections": 2,
 }
+# Of the documents that the old one's choices are about.
+HERE = """
+    INSERT INTO documents (resource_hash, display_name)
+    VALUES ('aaaaaaaaaaaa', ''), ('ticket_A-1', '')
+"""
 
 
 @pytest.fixture
@@ -37,9 +57,21 @@ def migrate(command_line, source):
     return partial(command_line, source=where)
 
 
+def trace(number: int) -> str:
+    return f"00000000-0000-4000-8000-00000000000{number}"
+
+
 def outcomes(out: str) -> dict[str, dict[str, int]]:
     made = json.loads(out)
     return {each["run"]["target"].removeprefix("table "): each["outcomes"] for each in made}
+
+
+def said(out: str, table: str) -> dict[str, int]:
+    """What is to be said of the rows of a table, and of how many."""
+    (notes,) = (
+        each["notes"] for each in json.loads(out) if each["run"]["target"] == f"table {table}"
+    )
+    return {note: rows for _, note, rows, _ in notes}
 
 
 def test_the_first_version_arrives_with_times_roles_and_models(migrate, dsn, source):
@@ -70,11 +102,15 @@ def test_the_first_version_arrives_with_times_roles_and_models(migrate, dsn, sou
 
 def test_every_shape_of_configuration_and_every_trap(migrate, dsn, source):
     fill_v2(source)
+    admin(dsn, HERE)
     code, out, errors = migrate("run", "--run-id", "one", "--json")
     assert (code, errors) == (0, "")
     found = outcomes(out)
     assert {name: each["written"] for name, each in found.items()} == WRITTEN
-    assert (found["feedback"]["skipped"], found["ab_comparisons"]["skipped"]) == (1, 1)
+    assert {name: each["skipped"] for name, each in found.items() if "skipped" in each} == {
+        "feedback": 1, "agent_traces": 1, "ab_comparisons": 1, "selections of users": 1,
+        "selections": 1,
+    }  # fmt: skip
     assert admin(
         dsn,
         "SELECT DISTINCT (conversation_id - 1) %% 6 + 1, model_used, pipeline_used "
@@ -89,7 +125,7 @@ def test_every_shape_of_configuration_and_every_trap(migrate, dsn, source):
         (5, None, None),
         (6, "openai/gpt-4o", "CMSAgent"),
     ]
-    notes = {note[1]: note[2] for each in json.loads(out) for note in each["notes"]}
+    notes = said(out, "conversations")
     assert notes["model_used is unknown"] == 14
     assert notes["model_used is unknown; pipeline_used is unknown"] == 13
     # Issue 3 of Redmine is not conversation 3 of the chat.
@@ -111,7 +147,83 @@ def test_every_shape_of_configuration_and_every_trap(migrate, dsn, source):
         ({"q": "ümlaut", "k": 5, "w": 0.1},)
     ]
     code, out, _ = migrate("verify", "--run-id", "one", "--json")
-    assert (code, sum(each["checked"] for each in json.loads(out))) == (0, 218)
+    assert (code, sum(each["checked"] for each in json.loads(out))) == (0, 232)
+
+
+def test_runs_of_agents_arrive_with_what_they_came_to(migrate, dsn, source):
+    fill_v2(source)
+    notes = said(migrate("run", "--run-id", "one", "--json")[1], "agent_traces")
+    assert admin(
+        dsn,
+        "SELECT right(trace_id::text, 1)::int, user_message_id, message_id, model_used, status, "
+        "events, total_duration_ms, total_tool_calls, cancelled_by, cancellation_reason, error "
+        "FROM agent_traces ORDER BY 1",
+    ) == [
+        (1, 1, None, "openai/gpt-4o", "completed", [{"step": 0.5}], 60_000, 3, None, None, None),
+        (2, 1, 2, None, "completed", [], 30_000, 0, None, None, None),
+        (3, 5, None, None, "failed", [], 1500, None, None, None, "it broke"),
+        (4, 5, None, None, "completed", [{"a": 1}], 60_000, 1, None, None, None),
+        (5, None, None, None, "cancelled", [], 60_000, 1, "ann", "slow", None),
+        (6, None, None, None, "running", [], None, 1, None, None, None),
+    ]  # fmt: skip
+    parts = Counter[str]()
+    for note, rows in notes.items():
+        parts.update(dict.fromkeys(note.split("; "), rows))
+    assert parts == {
+        "its message is gone, or a later run's": 2,
+        "model_used is unknown": 5,
+        "a negative total was left out": 1,
+        "when it ended is unknown: started_at and its duration stand for it": 1,
+        "who cancelled a run that was not, or why, became its error": 1,
+        "its events are no list: they are one of one now": 1,
+        "completed_at of a run that is still running was left out": 1,
+        "who cancelled a run that was not, or why, was left out": 1,
+        "status 'paused' is none of running, completed, cancelled, failed, error": 1,
+    }
+
+
+def test_what_users_and_conversations_see_is_what_they_chose(migrate, dsn, source):
+    fill_v2(source)
+    admin(source, NUMBERED)
+    admin(
+        source,
+        "INSERT INTO conversation_document_overrides VALUES (1, 11, true, '2026-01-02'), "
+        "(2, 11, false, '2026-01-02'), (1, 12, true, NULL)",
+    )
+    admin(dsn, HERE)
+    admin(dsn, "INSERT INTO conversation_metadata (conversation_id, title) VALUES (2, 'another')")
+    found = outcomes(migrate("run", "--run-id", "one", "--json")[1])
+    assert found["selections of users"] == {"written": 2, "skipped": 1}
+    # What was chosen for conversation 2 there says nothing of conversation 2 here.
+    assert found["selections"] == {"written": 2, "skipped": 3}
+    with Database(dsn) as database:
+        selection = SelectionRepository(database)
+        assert selection.explain("aaaaaaaaaaaa", "ann", None).effective is False
+        assert selection.explain("aaaaaaaaaaaa", None, 1).conversation_override is False
+        assert selection.explain("ticket_A-1", "o/r%g", None).user_default is True
+        assert selection.explain("ticket_A-1", None, 1).conversation_override is True
+    compared = json.loads(migrate("verify", "--run-id", "one", "--json")[1])
+    assert [each["counts"] for each in compared[-2:]] == [{}, {}]
+
+
+def test_numbers_below_zero_and_times_before_1970_come_too(migrate, dsn, source):
+    fill_v1(source)
+    admin(
+        source,
+        "INSERT INTO conversations SELECT -c, -m, 'User', 'hi', '', '', '1969-07-20 21:00', 1 "
+        "FROM generate_series(1, 3) c, generate_series(c * 100, c * 100 + 12) m",
+    )
+    admin(source, "INSERT INTO feedback VALUES (-205, '1969-07-20 22:00', 'like')")
+    assert migrate("run", "--run-id", "one", "--batch-size", "5")[0] == 0
+    assert admin(dsn, "SELECT conversation_id FROM conversation_metadata ORDER BY 1") == [
+        (-3,), (-2,), (-1,), (7,), (9,),
+    ]  # fmt: skip
+    admin(dsn, "DELETE FROM conversations WHERE message_id IN (-105, -305)")
+    code, out, _ = migrate("verify", "--run-id", "one", "--batch-size", "5", "--json")
+    assert code == 4
+    assert [each["counts"] for each in json.loads(out)[3:5]] == [{"missing": 2}, {}]
+    assert migrate("rollback", "--run-id", "one", "--yes", "--batch-size", "5")[0] == 0
+    assert admin(dsn, "SELECT count(*) FROM conversation_metadata") == [(0,)]
 
 
 def test_users_keep_their_keys_and_no_secret_is_shown(migrate, dsn, source):
@@ -139,6 +251,7 @@ def test_users_keep_their_keys_and_no_secret_is_shown(migrate, dsn, source):
 
 def test_each_damage_is_found_and_named(migrate, dsn, source):
     fill_v2(source)
+    admin(dsn, HERE)
     migrate("run", "--run-id", "one")
     key = "{:019}".format
     admin(dsn, "DELETE FROM conversations WHERE message_id = 30")
@@ -147,6 +260,22 @@ def test_each_damage_is_found_and_named(migrate, dsn, source):
     admin(dsn, "UPDATE conversations SET conversation_id = 2 WHERE message_id = 33")
     admin(dsn, "UPDATE timing SET archi_message_ts = archi_message_ts + interval '1 us'")
     admin(dsn, "UPDATE user_api_keys SET ciphertext = ciphertext || '\\x00'")
+    admin(dsn, "DELETE FROM agent_traces WHERE trace_id = %s", trace(1))
+    admin(dsn, "UPDATE agent_traces SET events = '[1]' WHERE trace_id = %s", trace(2))
+    admin(dsn, "UPDATE agent_traces SET conversation_id = 1 WHERE trace_id = %s", trace(5))
+    admin(
+        dsn,
+        "INSERT INTO agent_traces (trace_id, conversation_id, pipeline_name) VALUES (%s, 1, 'new')",
+        trace(9),
+    )
+    admin(dsn, "UPDATE user_document_selection SET enabled = NOT enabled WHERE user_id = 'ann'")
+    admin(dsn, "DELETE FROM user_document_selection WHERE user_id = 'o/r%g'")
+    admin(
+        dsn,
+        "INSERT INTO user_document_selection (user_id, document_id, enabled) "
+        "SELECT 'bob', id, true FROM documents WHERE resource_hash = 'ticket_A-1'",
+    )
+    admin(dsn, "DELETE FROM conversation_document_selection WHERE conversation_id = 2")
     admin(
         dsn,
         "INSERT INTO feedback (message_id, feedback_ts, feedback) "
@@ -164,8 +293,17 @@ def test_each_damage_is_found_and_named(migrate, dsn, source):
         "feedback": {"extra": [f"{key(3)}/{1767225600000000:019}"]},
         "timing": {"different": [key(2)]},
         "agent_tool_calls": {},
+        "agent_traces": {
+            "missing": [trace(1)], "different": [trace(2), trace(5)], "extra": [trace(9)],
+        },
         "ab_comparisons": {},
-    }
+        "selections of users": {
+            "missing": ["o%2Fr%25g/ticket_A-1"],
+            "different": ["ann/aaaaaaaaaaaa"],
+            "extra": ["bob/ticket_A-1"],
+        },
+        "selections": {"missing": ["2/ticket_A-1"]},
+    }  # fmt: skip
 
 
 def test_rows_never_join_a_conversation_that_was_there(migrate, dsn, source):
@@ -216,6 +354,31 @@ def test_configurations_are_analysed_backed_up_and_how_to_drop_them_is_said(
     for statement in statements:
         admin(source, statement)
     assert admin(source, "SELECT to_regclass('configs')") == [(None,)]
+
+
+def test_odd_values_are_left_out_and_named_and_stop_nothing(migrate, dsn, source):
+    fill_v2(source)
+    letters = "".join(random.Random(1).choices(string.ascii_letters, k=2500))
+    admin(source, "ALTER TABLE users ALTER id TYPE text")
+    admin(source, "INSERT INTO users (id, last_login_at) VALUES (%s, now())", letters)
+    admin(source, "UPDATE users SET last_login_at = 'infinity' WHERE id = 'ann'")
+    admin(
+        source, "UPDATE conversation_metadata SET client_id = %s WHERE conversation_id = 1", letters
+    )
+    admin(source, "UPDATE conversations SET ts = '-infinity' WHERE message_id = 3")
+    admin(
+        source,
+        "UPDATE timing SET archi_message_ts = '20000-01-01 00:00'".replace("archi", "a2rchi"),
+    )
+    made = migrate("run", "--run-id", "one", "--json")
+    assert (made[0], made[2]) == (0, "")
+    found = outcomes(made[1])
+    assert (found["users"]["skipped"], found["conversations"]["skipped"]) == (1, 1)
+    assert said(made[1], "conversations")["it has no ts"] == 1
+    assert "its client_id was left out: it has more than 2,000 bytes" in said(
+        made[1], "conversation_metadata"
+    )
+    assert migrate("verify", "--run-id", "one")[0] == 0
 
 
 def test_what_is_not_there_or_may_not_be_read_is_one_line(migrate, dsn, source):

@@ -13,7 +13,8 @@ from a2rchi_pg.migrate._langchain import LangchainSource
 from a2rchi_pg.migrate._reading import OtherDatabase
 from a2rchi_pg.migrate._report import Report, report
 from a2rchi_pg.migrate._runs import Run
-from a2rchi_pg.migrate._selections import SelectionSource, SelectionTarget
+from a2rchi_pg.migrate._selected import SelectionTarget
+from a2rchi_pg.migrate._selections import SelectionSource
 from a2rchi_pg.migrate._source import Row, Source, Survey, Target
 
 __all__ = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,12 @@ from a2rchi_pg.database import Database
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate import _archi, _engine, _runs, _sources
 from a2rchi_pg.migrate._origin import Origin
+from a2rchi_pg.migrate._progress import progress
 from a2rchi_pg.migrate._reading import DSN_VARIABLE
-from a2rchi_pg.migrate._report import report
+from a2rchi_pg.migrate._report import report, shortened
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from a2rchi_pg.migrate._runs import Run
     from a2rchi_pg.migrate._source import Source
@@ -100,33 +99,35 @@ def _run(database: Database, arguments: argparse.Namespace) -> int:
         return _plan(database, arguments)
     sides = _sources.sides(arguments)
     name = arguments.run_id or _engine.new_id()
-    done = [
-        _engine.run(
-            database,
-            source,
-            target,
-            run_id=_id(name, source, sides),
-            batch_size=arguments.batch_size,
-            restart=arguments.restart,
-            progress=progress(),
-        )
-        for source, target in sides
-    ]
+    ids = [_runs.checked_name(_id(name, source, sides)) for source, _ in sides]
+    done = []
+    for id_, (source, target) in zip(ids, sides, strict=True):
+        with progress(target.name) as show:
+            done.append(
+                _engine.run(
+                    database,
+                    source,
+                    target,
+                    run_id=id_,
+                    batch_size=arguments.batch_size,
+                    restart=arguments.restart,
+                    progress=show,
+                )
+            )
     return _show(database, done, arguments)
 
 
 def _verify(database: Database, arguments: argparse.Namespace) -> int:
     sides = _sources.sides(arguments)
-    found = [
-        _engine.verify(
-            database,
-            source,
-            target,
-            _id(arguments.run_id, source, sides),
-            batch_size=arguments.batch_size,
-        )
-        for source, target in sides
-    ]
+    found = []
+    for source, target in sides:
+        id_ = _id(arguments.run_id, source, sides)
+        with progress(target.name) as show:
+            found.append(
+                _engine.verify(
+                    database, source, target, id_, batch_size=arguments.batch_size, progress=show
+                )
+            )
     code = DIFFERENT if any(each.counts for each in found) else DONE
     if arguments.json:
         _json([asdict(each) for each in found])
@@ -135,7 +136,7 @@ def _verify(database: Database, arguments: argparse.Namespace) -> int:
         differences = sum(each.counts.values())
         _say(f"{target.name}: {each.checked:,} rows compared, {differences:,} differences")
         for kind, rows in each.counts.items():
-            _say(f"{kind}: {rows:,}, among them {', '.join(each.examples[kind])}")
+            _say(f"{kind}: {rows:,}, among them {', '.join(map(shortened, each.examples[kind]))}")
     return code
 
 
@@ -145,10 +146,14 @@ def _rollback(database: Database, arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _agreed(f"Take back {names}?"):
         raise MigrationError("nothing was taken back: answer y, or pass --yes")
     targets = [(run, _sources.target_of(run)) for run in runs]
-    undone = [
-        _engine.rollback(database, target, run.run_id, batch_size=arguments.batch_size)
-        for run, target in reversed(targets)
-    ]
+    undone = []
+    for run, target in reversed(targets):
+        with progress(target.name) as show:
+            undone.append(
+                _engine.rollback(
+                    database, target, run.run_id, batch_size=arguments.batch_size, progress=show
+                )
+            )
     if arguments.json:
         _json([asdict(each) for each in undone])
     else:
@@ -156,7 +161,7 @@ def _rollback(database: Database, arguments: argparse.Namespace) -> int:
             gone = " with their target" if each.dropped else ""
             _say(f"{target.name}: {each.removed:,} rows removed{gone}")
             for key in each.stays:
-                _say(f"stays, as it was changed since or is in use: {key}")
+                _say(f"stays, as it was changed since or is in use: {shortened(key)}")
     return DIFFERENT if any(each.stays for each in undone) else DONE
 
 
@@ -203,30 +208,6 @@ def _show(database: Database, runs: list[Run], arguments: argparse.Namespace) ->
 def _id(name: str, source: Source[Any], sides: list[Sides]) -> str:
     """The name of one of the runs that a command makes."""
     return name if len(sides) == 1 else f"{name}-{source.kind}"
-
-
-def progress() -> Callable[[int, int], None]:
-    """Says how far a run is, on stderr: a bar on a terminal, else a line now and then."""
-    started = said = time.monotonic()
-    terminal = sys.stderr.isatty()
-
-    def show(done: int, total: int) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if not terminal and now - said < 10:  # noqa: PLR2004 - seconds between lines
-            return
-        said = now
-        rate = done / max(now - started, 1e-3)
-        text = f"{done:,} rows, {rate:,.0f} a second, {max(total - done, 0) / rate:,.0f} s left"
-        if terminal:
-            filled = round(30 * min(done / max(total, 1), 1))
-            end = "\n" if done >= total else ""
-            sys.stderr.write(f"\r\x1b[K[{'#' * filled:<30}] {text}{end}")
-        else:
-            sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-    return show
 
 
 def _agreed(question: str) -> bool:

@@ -13,11 +13,11 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from a2rchi_pg._op import execute, fetch_value, write
 from a2rchi_pg.errors import MigrationError
-from a2rchi_pg.migrate import _runs
+from a2rchi_pg.migrate import _rows, _runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from a2rchi_pg.migrate._source import Row, Source, Target
 
 T = TypeVar("T")
+# Told the rows done and all there are, once before the first batch and then after each.
+Progress: TypeAlias = "Callable[[int, int], None]"
 EXAMPLES = 20
 
 
@@ -59,8 +61,8 @@ class Differences:
     Attributes:
         checked: Rows of the source that were compared.
         counts: How many rows are ``missing`` from the target, ``different`` in it, ``misplaced``
-            (linked to another document), ``extra`` (only in the target), ``new`` in the source
-            since the run, or ``gone`` from it.
+            (linked to another document), ``extra`` (in the target, where no run brought them),
+            ``new`` in the source since the run, or ``gone`` from it.
     """
 
     checked: int = 0
@@ -114,7 +116,7 @@ def run(
     run_id: str | None = None,
     batch_size: int = 1000,
     restart: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Bring every row of the source into the target, from where an unfinished run stopped.
 
@@ -125,18 +127,21 @@ def run(
         run_id: The run's name, which a rollback needs; None makes one.
         batch_size: Rows a transaction holds.
         restart: Read from the beginning; what is in already stays.
-        progress: Called after each batch with the rows read and all there are.
+        progress: Called before the first batch and after each with the rows read, those of an
+            interrupted run included, and all there are.
 
     Raises:
+        InvalidInput: If a run can't be called that.
         MigrationError: If another run is under way on this database.
     """
+    name = _runs.checked_name(new_id() if run_id is None else run_id)
     total = source.survey().rows
     target.check(database)
     with _alone(database):
         made = not target.exists(database)
         begun = database.run(
             _runs.begin(
-                run_id or new_id(),
+                name,
                 source.kind,
                 source.location,
                 target.name,
@@ -145,30 +150,38 @@ def run(
             )
         )
         target.prepare(database)
-        done, after = 0, begun.checkpoint
+        after = begun.checkpoint
+        tell = _teller(progress, database.run(_rows.counted(begun.run_id, after)), total)
         for rows in source.batches(after, batch_size):
-            database.run(_runs.store(begun.run_id, target, rows, after))
-            done, after = done + len(rows), rows[-1].key
-            if progress is not None:
-                progress(done, total)
+            database.run(_rows.store(begun.run_id, target, rows, after))
+            after = rows[-1].key
+            tell(len(rows))
         target.finish(database)
         database.run(_runs.complete(begun.run_id))
     return _runs.found(database.run(_runs.get_run(begun.run_id)), begun.run_id)
 
 
 def verify(
-    database: Database, source: Source[T], target: Target[T], run_id: str, *, batch_size: int = 1000
+    database: Database,
+    source: Source[T],
+    target: Target[T],
+    run_id: str,
+    *,
+    batch_size: int = 1000,
+    progress: Progress | None = None,
 ) -> Differences:
     """Read both sides again, side by side, and name what differs."""
     _checked(database, source, run_id)
     if not target.exists(database):
         raise MigrationError(f"{target.name} isn't there")
     differences = Differences()
+    tell = _teller(progress, 0, source.survey().rows)
     low: str | None = None
     for rows in source.batches(None, batch_size):
         high = rows[-1].key
         differences.add(len(rows), database.run(_compare(run_id, target, rows, low, high)))
         low = high
+        tell(len(rows))
     differences.add(0, database.run(_compare(run_id, target, [], low, None)))
     return differences
 
@@ -184,36 +197,47 @@ def _compare(
     keys = [row.key for row in rows]
     good = [row for row in rows if row.problem is None]
     there = yield from target.digests([row.key for row in good])
-    known = yield from _runs.recorded(run_id, keys)
-    stored = {key for key, outcome in known.items() if outcome != "skipped"}
+    recorded = yield from _rows.recorded(run_id, keys)
+    stored = {key for key, outcome in recorded.items() if outcome != "skipped"}
     misplaced = yield from target.misplaced(good)
-    extra = yield from target.others(keys, low, high)
-    gone = yield from _runs.unseen(run_id, keys, low, high)
+    others = yield from target.others(keys, low, high)
+    gone = yield from _rows.unseen(run_id, keys, low, high)
+    known = set(gone)
+    if others:
+        known |= yield from _rows.of_other_runs(run_id, target.name, others)
     return {
-        "new": [key for key in keys if key not in known],
+        "new": [key for key in keys if key not in recorded],
         "missing": [row.key for row in good if row.key in stored - there.keys()],
         "different": [row.key for row in good if there.get(row.key, row.digest) != row.digest],
         "misplaced": misplaced,
         "gone": gone,
-        "extra": [key for key in extra if key not in set(gone)],
+        "extra": [key for key in others if key not in known],
     }
 
 
 def rollback(
-    database: Database, target: Target[Any], run_id: str, *, batch_size: int = 1000
+    database: Database,
+    target: Target[Any],
+    run_id: str,
+    *,
+    batch_size: int = 1000,
+    progress: Progress | None = None,
 ) -> RolledBack:
     """Take back what a run wrote and nothing else; it can be stopped and called again."""
     run = _runs.found(database.run(_runs.get_run(run_id)), run_id)
     with _alone(database):
         removed, stays, after = 0, list[str](), None
         dropped = False
+        written = database.run(_rows.outcomes(run_id)).get("written", 0)
+        tell = _teller(progress, 0, written)
         if target.exists(database):
             while True:
-                undone = database.run(_runs.undo(run_id, target, after, batch_size))
+                undone = database.run(_rows.undo(run_id, target, after, batch_size))
                 if undone.last is None:
                     break
                 removed, after = removed + undone.removed, undone.last
                 stays += undone.kept
+                tell(undone.rows)
             dropped = run.made_target and not stays and target.drop(database)
         if not stays:
             database.run(_runs.close(run_id))
@@ -225,6 +249,19 @@ def _checked(database: Database, source: Source[Any], run_id: str) -> Run:
     if (run.source, run.location) != (source.kind, source.location):
         raise MigrationError(f"run {run_id} is of {run.source} {run.location}, not of this source")
     return run
+
+
+def _teller(progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
+    """Says what there is to be said at the beginning, and after so many rows more."""
+
+    def tell(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress is not None:
+            progress(done, total)
+
+    tell(0)
+    return tell
 
 
 def new_id() -> str:

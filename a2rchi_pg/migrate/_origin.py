@@ -29,6 +29,15 @@ TIMES = (
     "server_response_msg_ts",
 )
 _TIME = "timestamptz"
+_OVERRIDES = {
+    "conversation_id": "bigint",
+    "document_hash": "text",
+    "document_id": "bigint",
+    "enabled": "boolean",
+    "updated_at": _TIME,
+}
+# Python knows the years 1 to 9999, in every zone; PostgreSQL more, and infinity.
+_READABLE = "CASE WHEN {0} BETWEEN '0001-01-03' AND '9999-12-29' THEN {0} END"
 # What is read of each table; NULL where a version lacked the column.
 SHAPE: dict[str, dict[str, str]] = {
     "configs": {"config_id": "bigint", "config_name": "text", "config": "text"},
@@ -63,6 +72,13 @@ SHAPE: dict[str, dict[str, str]] = {
         "id": "bigint", "message_id": "bigint", "step_number": "integer", "tool_name": "text",
         "tool_args": "jsonb", "tool_result": "text", "ts": _TIME,
     },
+    "agent_traces": {
+        "trace_id": "uuid", "conversation_id": "bigint", "message_id": "bigint",
+        "user_message_id": "bigint", "config_id": "text", "pipeline_name": "text",
+        "events": "jsonb", "started_at": _TIME, "completed_at": _TIME, "status": "text",
+        "total_tool_calls": "integer", "total_tokens_used": "integer",
+        "total_duration_ms": "bigint", "cancelled_by": "text", "cancellation_reason": "text",
+    },
     "ab_comparisons": {
         "comparison_id": "bigint", "conversation_id": "bigint",
         "user_prompt_message_id": "bigint", "response_a_message_id": "bigint",
@@ -71,6 +87,12 @@ SHAPE: dict[str, dict[str, str]] = {
         "is_config_a_first": "boolean", "preference": "text", "preference_ts": _TIME,
         "created_at": _TIME,
     },
+    "documents": {"id": "bigint", "resource_hash": "text"},
+    "user_document_defaults": {
+        "user_id": "text", "document_id": "bigint", "enabled": "boolean", "updated_at": _TIME,
+    },
+    "conversation_doc_overrides": _OVERRIDES,
+    "conversation_document_overrides": _OVERRIDES,
 }  # fmt: skip
 # What a column was called before.
 FORMER = {
@@ -123,6 +145,29 @@ _FEEDBACK = """
         FILTER (WHERE f.feedback <> 'comment') OVER (PARTITION BY f.message_id) AS replaced
     FROM {feedback} AS f
 """
+# A message comes from one run, the last that claims it; a message that is gone from none.
+_TRACES = """
+    SELECT t.*, q.message_id AS found_question_id,
+        CASE WHEN row_number() OVER (PARTITION BY t.message_id
+            ORDER BY t.started_at DESC NULLS LAST, t.trace_id DESC) = 1 THEN a.message_id END
+            AS found_message_id
+    FROM {agent_traces} AS t LEFT JOIN {conversations} AS a ON a.message_id = t.message_id
+        LEFT JOIN {conversations} AS q ON q.message_id = t.user_message_id
+"""
+# The latest last, as it is the one that counts.
+_DEFAULTS = """
+    SELECT s.user_id AS owner, d.resource_hash AS document, s.enabled, s.updated_at
+    FROM {user_document_defaults} AS s LEFT JOIN {documents} AS d ON d.id = s.document_id
+    ORDER BY s.updated_at NULLS FIRST
+"""
+_CHOSEN = """
+    SELECT s.conversation_id::text AS owner, coalesce(s.document_hash, d.resource_hash) AS document,
+        s.enabled, s.updated_at
+    FROM (SELECT * FROM {conversation_doc_overrides} AS t
+        UNION ALL SELECT * FROM {conversation_document_overrides} AS t) AS s
+        LEFT JOIN {documents} AS d ON d.id = s.document_id
+    ORDER BY s.updated_at NULLS FIRST
+"""
 QUERIES = {
     "users": _USERS,
     "user_api_keys": _KEYS,
@@ -131,6 +176,9 @@ QUERIES = {
     "feedback": _FEEDBACK,
     "timing": "SELECT * FROM {timing} AS t",
     "agent_tool_calls": "SELECT * FROM {agent_tool_calls} AS t",
+    "agent_traces": _TRACES,
+    "user_document_selection": _DEFAULTS,
+    "conversation_document_selection": _CHOSEN,
     "ab_comparisons": "SELECT * FROM {ab_comparisons} AS t",
     "configs": "SELECT * FROM {configs} AS t",
 }
@@ -201,6 +249,8 @@ def _relation(table: str, there: dict[str, str], timezone: str) -> sql.Composed:
 def _column(name: str, kind: str, there: dict[str, str], timezone: str) -> sql.Composed:
     found = next((each for each in (name, FORMER.get(name)) if each in there), None)
     value: sql.Composable = sql.SQL("NULL") if found is None else sql.Identifier(found)
-    if found is not None and there[found] == "timestamp without time zone":
-        value = sql.SQL("{} AT TIME ZONE {}").format(value, sql.Literal(timezone))
+    if found is not None and kind == _TIME:
+        value = sql.SQL(_READABLE).format(value)
+        if there[found] == "timestamp without time zone":
+            value = sql.SQL("({}) AT TIME ZONE {}").format(value, sql.Literal(timezone))
     return sql.SQL("({})::{} AS {}").format(value, own_sql(kind), sql.Identifier(name))

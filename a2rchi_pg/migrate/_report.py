@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from a2rchi_pg.migrate import _runs
+from a2rchi_pg.migrate import _rows, _runs
 
 if TYPE_CHECKING:
     from a2rchi_pg.database import Database
     from a2rchi_pg.migrate._runs import Run
+
+LONGEST = 200  # characters of a key or a reason that are shown to people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +58,16 @@ def report(database: Database, run_id: str) -> Report:
     """What became of every row of a run."""
     return Report(
         run=_runs.found(database.run(_runs.get_run(run_id)), run_id),
-        outcomes=database.run(_runs.outcomes(run_id)),
-        notes=database.run(_runs.notes(run_id)),
-        checksum=database.run(_runs.checksum(run_id)),
+        outcomes=database.run(_rows.outcomes(run_id)),
+        notes=database.run(_rows.notes(run_id)),
+        checksum=database.run(_rows.checksum(run_id)),
     )
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return shortened(text).replace("|", "\\|").replace("\n", " ")
+
+
+def shortened(text: str) -> str:
+    """A text as a line has room for it: sources have keys of any length."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

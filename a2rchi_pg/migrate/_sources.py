@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from a2rchi_pg.collections import CollectionSpec
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate import _archi
+from a2rchi_pg.migrate._archi_tables import TABLES
 from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
@@ -18,7 +19,8 @@ from a2rchi_pg.migrate._documents import DocumentTarget
 from a2rchi_pg.migrate._langchain import LangchainSource
 from a2rchi_pg.migrate._origin import Origin
 from a2rchi_pg.migrate._reading import DSN_VARIABLE, OtherDatabase
-from a2rchi_pg.migrate._selections import SelectionSource, SelectionTarget, has_selections
+from a2rchi_pg.migrate._selected import OF_USERS, SelectionTarget
+from a2rchi_pg.migrate._selections import SelectionSource, has_selections
 from a2rchi_pg.migrate._tables import target_named
 
 if TYPE_CHECKING:
@@ -127,8 +129,9 @@ def _catalog(path: str | None = None, source_dsn: str | None = None) -> list[Sid
     return [(CatalogSource.open(_needed(path)), DocumentTarget())]
 
 
-def _selections(path: str | None = None) -> list[Sides]:
-    return [(SelectionSource.open(_needed(path)), SelectionTarget())]
+def _selections(path: str | None = None, *, location: str | None = None) -> list[Sides]:
+    target = SelectionTarget(location=location)
+    return [(SelectionSource.open(_needed(path)), target)]
 
 
 def _langchain(
@@ -171,9 +174,10 @@ def _all(
     folder = Path(_needed(path))
     vectors = folder / "vstore" if (folder / "vstore").is_dir() else folder
     where: dict[str, Any] = {"path": str(vectors)} if host is None else {"host": host}
-    chosen = _selections(path) if has_selections(folder) else []
     dsn = os.environ.get(DSN_VARIABLE) if source_dsn is None else source_dsn
     said = [] if dsn is None and timezone is None else _postgres(dsn, timezone)
+    came_from = said[0][0].location if said else None
+    chosen = _selections(path, location=came_from) if has_selections(folder) else []
     return [*_catalog(path), *_chroma(**where, **chroma), *said, *chosen]
 
 
@@ -208,9 +212,9 @@ KINDS = {
 # What a run's record says it wrote to, by its first word.
 TARGETS: dict[str, Callable[[str], Target[Any]]] = {
     "documents": lambda _: DocumentTarget(),
-    "selections": lambda _: SelectionTarget(),
+    "selections": lambda name: SelectionTarget(OF_USERS) if name else SelectionTarget(),
     "collection": lambda name: ChunkTarget(CollectionSpec(name=name), 1),
-    "table": lambda name: target_named(name, _archi.TABLES),
+    "table": lambda name: target_named(name, TABLES),
 }
 
 

@@ -2,80 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._op import Runner, Steps, execute, fetch_tuples, own_sql, write
+from a2rchi_pg._op import Runner, Steps, execute, fetch_tuples, write
 from a2rchi_pg.errors import InvalidInput, NotFound
 from a2rchi_pg.migrate._digest import canonical, digest
+from a2rchi_pg.migrate._numbers import key_of_number
+from a2rchi_pg.migrate._rows import brought
 from a2rchi_pg.migrate._source import Row, Survey, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from a2rchi_pg.migrate._reading import OtherDatabase
+    from a2rchi_pg.migrate._table import Table
 
 Values: TypeAlias = "dict[str, Any]"
 # A row as it is stored, and what was changed for that; raises InvalidInput where it can't be.
 Mapper: TypeAlias = "Callable[[Values], tuple[Values, list[str]]]"
-KeyType: TypeAlias = Literal["text", "bigint", "timestamptz"]
-
-# What sorts as text as the value does: a key is all that a checkpoint and a report have of a row.
-_KEYS: dict[KeyType, str] = {
-    "text": "{column}",
-    "bigint": "lpad({column}::text, 19, '0')",
-    "timestamptz": "lpad((extract(epoch FROM {column}) * 1000000)::bigint::text, 19, '0')",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table of ours that rows go into.
-
-    Attributes:
-        key: What a row is known by on both sides, and the types of these columns.
-        columns: What is stored and compared, the key included.
-        derived: What is stored but changes by itself afterwards.
-        parents: Columns that refer to a row which came from the same source; by their tables.
-        references: Columns that refer to a row which only has to be there.
-        numbered: The column that a sequence numbers, if one does.
-        below: Numbers from here on are none that the sequence would come to.
-    """
-
-    name: str
-    key: Mapping[str, KeyType]
-    columns: Sequence[str]
-    derived: Sequence[str] = ()
-    parents: Mapping[str, Table] = field(default_factory=dict)
-    references: Mapping[str, Table] = field(default_factory=dict)
-    numbered: str | None = None
-    below: int = 2**63 - 1
-
-    def key_of(self, alias: str) -> sql.Composed:
-        """The key as text, made of columns of that alias."""
-        parts = [
-            own_sql(_KEYS[kind]).format(column=sql.Identifier(alias, name))
-            for name, kind in self.key.items()
-        ]
-        return sql.SQL('({}) COLLATE "C"').format(sql.SQL(" || '/' || ").join(parts))
-
-    def within(self, low: str | None, high: str | None) -> sql.Composable:
-        """What an index knows of keys from ``low`` to ``high`` that begin with a number."""
-        first, kind = next(iter(self.key.items()))
-        bounds = [
-            sql.SQL("t.{} {} {}").format(sql.Identifier(first), sign, _number(key))
-            for sign, key in ((sql.SQL(">="), low), (sql.SQL("<="), high))
-            if kind == "bigint" and key is not None
-        ]
-        return sql.SQL(" AND ").join([*bounds, sql.SQL("true")])
-
-
-def _number(key: str) -> sql.Literal:
-    return sql.Literal(int(key.partition("/")[0]))
 
 
 class TableSource:
@@ -118,15 +67,12 @@ class TableSource:
             SELECT {key} AS "key of row", t.* FROM ({rows}) AS t
             WHERE %(after)s::text IS NULL OR {key} > %(after)s
             ORDER BY {first}, 1
-        """).format(key=key, rows=self._query, first=self._first())
+        """).format(
+            key=key, rows=self._query, first=self._table.first if self._table.sorts else key
+        )
         with self._database.reading() as reader:
             for rows in reader.stream(query, size, after=after):
                 yield [self._row(row.pop("key of row"), row) for row in rows]
-
-    def _first(self) -> sql.Composable:
-        """What an index can sort by: numbers; texts sort otherwise than their index."""
-        first, kind = next(iter(self._table.key.items()))
-        return sql.Identifier("t", first) if kind == "bigint" else self._table.key_of("t")
 
     def _row(self, key: str, row: Values) -> Row[Values]:
         try:
@@ -158,35 +104,20 @@ class TableTarget(Target[Values]):
         problems = dict[str, str]()
         for column, parent in {**self._table.references, **self._table.parents}.items():
             wanted = {row.key: row.value[column] for row in rows if row.value is not None}
-            ids = {each for each in wanted.values() if each is not None}
-            there = yield from self._there(parent, sorted(ids), column in self._table.parents)
+            ids = sorted({each for each in wanted.values() if each is not None})
+            there = yield from _there(parent, ids)
+            if column in self._table.parents:
+                there &= yield from self._brought(parent, ids)
             for key, value in wanted.items():
                 if value is not None and value not in there:
                     problems.setdefault(key, f"its {column} is none that came from this source")
         return problems
 
-    def _there(self, parent: Table, ids: Sequence[Any], came: bool) -> Steps[set[Any]]:
-        """Those of the ids that have a row; where it matters, one that this source brought."""
-        (name,) = parent.key
-        query = sql.SQL("""
-            SELECT t.{id} FROM {table} AS t
-            WHERE t.{id} = ANY(%(ids)s) AND (NOT %(came)s OR {key} IN (
-                SELECT m.key FROM migration_rows AS m JOIN migration_runs AS r USING (run_id)
-                WHERE r.location = %(location)s AND r.target = %(target)s
-                    AND m.outcome IN ('written', 'kept') AND m.key = ANY(%(keys)s)))
-        """).format(
-            id=sql.Identifier(name), table=sql.Identifier(parent.name), key=parent.key_of("t")
-        )
-        keys = [str(each).zfill(19) if isinstance(each, int) else each for each in ids]
-        found = yield from fetch_tuples(
-            query,
-            ids=list(ids),
-            keys=keys,
-            came=came,
-            location=self._location,
-            target=f"table {parent.name}",
-        )
-        return {value for (value,) in found}
+    def _brought(self, parent: Table, ids: Sequence[int]) -> Steps[set[Any]]:
+        """Those of the ids that this source brought: another row of that number is no parent."""
+        names = {key_of_number(each): each for each in ids}
+        found = yield from brought(self._location, f"table {parent.name}", names)
+        return {names[key] for key in found}
 
     def insert(self, rows: Sequence[Row[Values]]) -> Steps[set[str]]:
         """Add the rows whose keys are free."""
@@ -280,6 +211,15 @@ class TableTarget(Target[Values]):
         return {"table": sql.Identifier(self._table.name), "these": these}
 
 
+def _there(parent: Table, ids: Sequence[Any]) -> Steps[set[Any]]:
+    """Those of the ids that have a row."""
+    (name,) = parent.key
+    query = sql.SQL("SELECT {id} FROM {table} WHERE {id} = ANY(%(ids)s)").format(
+        id=sql.Identifier(name), table=sql.Identifier(parent.name)
+    )
+    return {value for (value,) in (yield from fetch_tuples(query, ids=list(ids)))}
+
+
 _REFERRING = """
     SELECT n.nspname, c.relname, a.attname, b.attname
     FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.conrelid
@@ -319,6 +259,8 @@ def _plain(value: Any) -> Any:
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat()
+        case UUID():
+            return str(value)
         case bytes() | memoryview():
             return f"\\x{bytes(value).hex()}"
         case _:

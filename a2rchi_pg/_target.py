@@ -56,6 +56,10 @@ class Target:
         """The collection as last seen, or None before the first look."""
         return self._known
 
+    def forget(self) -> None:
+        """Look the collection up anew when it is used next: somebody built its indexes."""
+        self._known = None
+
     def existing(self) -> Flow[Collection]:
         """The collection, which must be there."""
         collection = yield from self._resolve()

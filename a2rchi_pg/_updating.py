@@ -188,6 +188,7 @@ class Update:
                 self._embed_and_store(self._loaded(window))
         if self._counts["chunks"]:
             Collections(self._database).build_indexes(self._collection.name)
+            self._settings.store._store.forget()  # noqa: SLF001 - it saw the collection without
             self._database.run(calibrate(self._collection.name))
         return self._report(removed)
 

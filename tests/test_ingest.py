@@ -161,6 +161,20 @@ def test_the_search_finds_what_files_say(
     assert row.page_content == "name: whale\nsize: 30\n\nname: fox\nsize: 1"
 
 
+@pytest.mark.servers("embedded")
+def test_a_store_that_was_there_before_searches_by_the_new_indexes(
+    manager: VectorStoreManager,
+    store: PostgresVectorStore,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+):
+    manager.add_folder(folder)
+    manager.update_vectorstore()
+    indexes = store.explain("whale").indexes
+    assert any(name.endswith("_bm25") for name in indexes)
+    assert caplog.messages == []
+
+
 def test_files_that_fail_say_why_and_stop_no_other(
     store: PostgresVectorStore, database: Database, folder: Path
 ):

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._content import MAX_ID_BYTES, user_id_of
+from a2rchi_pg._arguments import MAX_ID_BYTES, user_id_of
 from a2rchi_pg._settings import DynamicConfig, patched
 from a2rchi_pg.errors import ConfigError, InvalidInput
 from a2rchi_pg.migrate._archi_tables import COMPARISONS, TIMING, TOOL_CALLS

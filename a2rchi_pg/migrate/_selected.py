@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from a2rchi_pg._content import user_id_of
+from a2rchi_pg._arguments import user_id_of
 from a2rchi_pg._op import fetch_tuples, own_sql
 from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.migrate._digest import digest

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
 from a2rchi_pg import ConversationRepository, Database
-from examples.assistant.answering import NEAREST, NOTHING
+from examples.assistant.answering import NEAREST, NOTHING, Extractive
 from examples.assistant.chat_models import ChatModel, with_keys
 from examples.assistant.sign_in import COOKIE, DAYS, Signer
 from tests.assistant_support import QUESTION, assistant, folder, ingest  # noqa: F401
@@ -99,6 +100,15 @@ async def test_an_answer_is_made_of_the_documents_and_kept_with_what_made_it(
     assert set(kept.link.split()) == {each["resource_hash"] for each in answer["citations"]}
     assert timing is not None
     assert timing.server_received_msg_ts <= timing.similarity_search_ts <= timing.chain_finished_ts
+
+
+async def test_code_is_no_sentence():
+    text = (
+        "A job is retried three times.\n\n```python\njob = retried(times=3)  # a job retried\n```\n"
+        "\nJobs wait.\n\n```sh\nretry --job a-job-that-is-retried"
+    )
+    said = await Extractive().answer("How is a job retried?", [Document(page_content=text)], "ada")
+    assert said == "A job is retried three times. [1]"
 
 
 async def test_a_chat_model_is_what_answers_where_one_is_given(people: SignIn):

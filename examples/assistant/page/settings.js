@@ -4,9 +4,16 @@ import { API, get, request } from "./api.js";
 import { field, h, moment, say, trying } from "./dom.js";
 import { control, read, shownAs } from "./controls.js";
 
-const FIRST = ["active_model", "num_documents_to_retrieve", "use_hybrid_search", "semantic_weight",
-  "bm25_weight"];
-const title = (name) => name.replaceAll("_", " ").replace(/^./, (each) => each.toUpperCase());
+// What this application goes by, with its names here; the rest is for other hosts.
+const USED = {
+  active_model: "Answered by",
+  num_documents_to_retrieve: "Passages per answer",
+  use_hybrid_search: "Search by words as well as by meaning",
+  semantic_weight: "Weight of meaning",
+  bm25_weight: "Weight of words",
+};
+const title = (name) =>
+  USED[name] ?? name.replaceAll("_", " ").replace(/^./, (each) => each.toUpperCase());
 
 export async function settings(state) {
   const [schema, deployed] = await Promise.all([
@@ -39,7 +46,7 @@ function form(view, now) {
   };
   const note = h("input", { maxlength: 2000, placeholder: "Why? Others read it in the history." });
   const problem = h("div", { role: "alert" });
-  const rest = Object.keys(view.schema.properties).filter((each) => !FIRST.includes(each));
+  const rest = Object.keys(view.schema.properties).filter((each) => !(each in USED));
   const save = async (expected, settings) => {
     const body = { settings, note: note.value || null };
     return request("PUT", `${API}/config/dynamic`, body, { "If-Match": `"${expected}"` });
@@ -69,8 +76,9 @@ function form(view, now) {
       problem.replaceChildren(h("p", { class: "bad" }, error.message));
     }
   }) },
-    h("div", { class: "two" }, FIRST.map(line)),
-    h("details", {}, h("summary", {}, `${rest.length} more`), h("div", { class: "two" }, rest.map(line))),
+    h("div", { class: "two" }, Object.keys(USED).map(line)),
+    h("details", {}, h("summary", {}, `${rest.length} more, which this application doesn't use`),
+      h("div", { class: "two" }, rest.map(line))),
     field("Note", note), problem, h("button", { class: "primary" }, "Save"));
 }
 

@@ -17,6 +17,8 @@ from a2rchi_pg.api import create_router
 from tests.api_support import NOWHERE, Api, ada, api, application, boss, is_problem  # noqa: F401
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from httpx import AsyncClient
 
 OPEN = {"/api/v2/health", "/api/v2/ready"}
@@ -99,6 +101,37 @@ async def test_what_was_sent_is_not_repeated(ada: AsyncClient):
 
 
 @pytest.mark.servers("embedded")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/search", {"query": "jobs", "k": True}),
+        ("/search", {"query": "jobs", "k": "5"}),
+        ("/selection/user", {"choices": [{"document": True, "enabled": True}]}),
+        ("/selection/user", {"choices": [{"document": 1, "enabled": "yes"}]}),
+    ],
+)
+async def test_a_value_of_another_type_is_not_taken_for_one(ada: AsyncClient, path: str, body: Any):
+    """True would be document 1."""
+    method = "PUT" if "selection" in path else "POST"
+    assert is_problem(await ada.request(method, path, json=body), 422, "invalid_request")
+
+
+@pytest.mark.servers("embedded")
+async def test_a_body_has_an_end(ada: AsyncClient):
+    """A body that doesn't say how long it is is no longer either."""
+
+    async def without_end() -> AsyncIterator[bytes]:
+        yield b'{"title": "'
+        while True:
+            yield b"x" * 2**20
+
+    headers = {"content-type": "application/json"}
+    for content in (b"x" * (2**24 + 1), without_end()):
+        refused = await ada.post("/conversations", content=content, headers=headers)
+        assert is_problem(refused, 413, "too_large")
+
+
+@pytest.mark.servers("embedded")
 async def test_a_name_that_is_no_unicode_is_refused_like_any_other(boss: AsyncClient):
     broken = b'{"settings": {"\\ud800": 1}}'
     headers = {"if-match": "*", "content-type": "application/json"}
@@ -153,7 +186,7 @@ def test_every_endpoint_for_people_says_how_it_refuses():
         for method, operation in methods.items():
             refusals = {status for status in operation["responses"] if status >= "400"}
             if path not in OPEN:
-                assert refusals >= {"400", "401", "422", "503"}, path
+                assert refusals >= {"400", "401", "413", "422", "503"}, path
             assert ("403" in refusals) == ((method, path) in FOR_ADMINS), path
             for status in refusals:
                 assert set(operation["responses"][status]["content"]) == {

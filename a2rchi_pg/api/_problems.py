@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Message, Receive
 
 from a2rchi_pg import errors
 from a2rchi_pg.errors import A2rchiError
@@ -41,6 +42,7 @@ _SAID = {
     403: "You may not do this.",
     404: "There is no such thing, or it is not yours.",
     409: "Something stored already is in the way.",
+    413: "That is too much for one request.",
     412: "It was changed meanwhile: read it again, and decide again.",
     422: "A value can't be used.",
     428: "Say which revision this changes: If-Match.",
@@ -48,6 +50,7 @@ _SAID = {
     503: "Not available at the moment: try again.",
 }
 _RETRY_SECONDS = "1"
+_MAX_BODY = 2**24  # bytes: the longest message, each character written as \uXXXX twice
 
 
 class Problem(BaseModel):
@@ -80,11 +83,26 @@ class ProblemRoute(APIRoute):
 
         async def translated(request: Request) -> Response:
             try:
-                return await handle(request)
+                return await handle(Request(request.scope, _bounded(request.receive)))
             except (A2rchiError, HTTPException, RequestValidationError, Refused) as error:
                 return _response(error)
 
         return translated
+
+
+def _bounded(receive: Receive) -> Receive:
+    """What receives a body, up to a length: FastAPI would hold all of it in memory."""
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > _MAX_BODY:
+            raise HTTPException(413, _SAID[413])  # the only error that FastAPI lets pass here
+        return message
+
+    return bounded
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -115,7 +133,7 @@ def _translate(error: Exception) -> tuple[Problem, Mapping[str, str]]:
         case HTTPException():
             said = str(error.detail)
             status = error.status_code
-            code = "unauthenticated" if status == 401 else "refused"  # noqa: PLR2004 - a status
+            code = {401: "unauthenticated", 413: "too_large"}.get(status, "refused")
             return Problem(title=said, status=status, code=code, detail=said), error.headers or {}
     return _ours(error)
 

@@ -24,7 +24,7 @@ from a2rchi_pg.vectorstore import PostgresVectorStore
 
 _FOR_PEOPLE = (_config, _profile, _documents, _selection, _conversations, _messages, _comparisons)
 _FOR_ADMINS = (_config, _documents, _selection, _analytics)
-_ANYBODY = (400, 401, 422, 503)  # what every endpoint may answer: a body may be no JSON, …
+_ANYBODY = (400, 401, 413, 422, 503)  # what every endpoint may answer: a body may be no JSON, …
 
 
 def create_router(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.json_schema import SkipJsonSchema
 
 from a2rchi_pg._arguments import MAX_BIGINT
@@ -32,14 +32,14 @@ BodyId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 InConversation = Annotated[int | Absent, Query(ge=1, le=MAX_BIGINT)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 After = Annotated[str | Absent, Query(max_length=2000)]
-Time = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Time = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_written_out)]
 Moment = Annotated[Time | Absent, Query()]
 
 
 class Sent(BaseModel):
-    """A request's body: a field that isn't known is a mistake."""
+    """A request's body: a field that isn't known is a mistake, and true is no number."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Shown(BaseModel):

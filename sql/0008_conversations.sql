@@ -83,13 +83,15 @@ RETURN (
 )::tsquery;
 COMMENT ON FUNCTION words_query(text) IS 'A query for messages that hold all words of a text.';
 
+-- Also where the message is not the newest: who removes those that are waits for this row, and then
+-- sees it.
 CREATE FUNCTION note_new_messages() RETURNS trigger
     LANGUAGE plpgsql
 AS $$
 BEGIN
-    UPDATE conversation_metadata AS c SET last_message_at = t.newest
+    UPDATE conversation_metadata AS c SET last_message_at = greatest(c.last_message_at, t.newest)
     FROM (SELECT conversation_id, max(ts) AS newest FROM touched GROUP BY 1) AS t
-    WHERE t.conversation_id = c.conversation_id AND t.newest > c.last_message_at;
+    WHERE t.conversation_id = c.conversation_id;
     RETURN NULL;
 END
 $$;

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 __all__ = ["pgbouncer"]
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)  # a pooler may have to be installed
 Config = ConfigRepository["DynamicConfig"]
 
 # Never, for a test: what is heard of all the same was not found by asking.

@@ -12,7 +12,7 @@ import pytest
 from a2rchi_pg import Candidate, ConversationRepository, Database, Owner
 from a2rchi_pg.errors import Conflict
 from tests.conversation_support import answer, everything, new_owner, question
-from tests.database_support import value
+from tests.database_support import value, wait_until, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,3 +144,22 @@ def test_clearing_and_speaking_at_once_leave_the_last_message_known(wide: Databa
     assert found
     left = [message.ts for message in mine.messages.window(id_, limit=1000)]
     assert found.last_message_at == max([chat.created_at, *left])
+
+
+def test_an_older_message_is_the_last_where_the_newer_go_meanwhile(wide: Database, common_dsn: str):
+    owner = new_owner()
+    mine = ConversationRepository(wide, owner=owner)
+    chat = mine.create()
+    id_, later = chat.conversation_id, chat.created_at + timedelta(seconds=20)
+    earlier = chat.created_at + timedelta(seconds=10)
+    mine.messages.add(id_, question(ts=later))
+    with ThreadPoolExecutor(1) as pool:
+        with wide.transaction() as transaction:
+            inside = ConversationRepository(transaction, owner=owner)
+            inside.messages.add(id_, question(ts=earlier))
+            clearing = pool.submit(mine.messages.clear, id_)
+            wait_until(lambda: waiting(common_dsn) == 1 or clearing.done())
+        assert clearing.result() == 1
+    found = mine.get(id_)
+    assert found
+    assert (found.message_count, found.last_message_at) == (1, earlier)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.servers("embedded", "plain"),
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(300),  # it may have to be installed
     pytest.mark.skipif(bool(EXTERNAL), reason="this pooler has no password for a foreign server"),
 ]
 CONFIGURATION = """\

@@ -721,14 +721,14 @@ def test_swap_waits_for_writers_and_holds_up_no_one(common: Database, pair):
     for store in stores:
         filled(store, 50)
     # A search that has to wait for a lock, for longer than a swap tries to get its own, fails.
-    impatient = make_conninfo(common._settings.dsn, options="-c lock_timeout=1s")
+    impatient = make_conninfo(common._settings.dsn, options="-c lock_timeout=3s")
     with Database(impatient) as database, ThreadPoolExecutor(1) as pool:
         reader = PostgresVectorStore(WordModel(), database=database, collection=pair[0])
         with common.transaction() as transaction:
             writer = PostgresVectorStore(WordModel(), database=transaction, collection=pair[0])
             writer.add_texts(["late"], ids=["late"])
             swapping = pool.submit(Collections(common).swap, *pair)
-            until = time.monotonic() + 2
+            until = time.monotonic() + 4
             while time.monotonic() < until:
                 assert len(reader.similarity_search("word3", k=5)) == 5
             assert not swapping.done()

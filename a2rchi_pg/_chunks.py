@@ -60,13 +60,15 @@ def _upsert_sql(collection: Collection) -> bytes:
 
     Writers of the same ids would wait for one another in a circle, unless all take rows in one
     order: those that are there by address, as a scan by ``ctid`` does, then new ones by id.
+
+    Lists of text go in binary (``%b``): left to choose, psycopg writes out and escapes each.
     """
     return rendered(
         """
         WITH given AS MATERIALIZED (
             SELECT id, content, metadata::jsonb AS metadata, embedding
             FROM unnest(
-                %(ids)s::text[], %(contents)s::text[], %(metadatas)s::text[], %(vectors)s::vector[]
+                %(ids)b::text[], %(contents)b::text[], %(metadatas)b::text[], %(vectors)b::vector[]
             ) AS t (id, content, metadata, embedding)
         ),
         changed AS (

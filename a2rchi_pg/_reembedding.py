@@ -213,7 +213,7 @@ _PAGE = """
 _MIRROR = """
     WITH given AS MATERIALIZED (
         SELECT id, content, embedding
-        FROM unnest(%(ids)s::text[], %(contents)s::text[], %(vectors)s::vector[])
+        FROM unnest(%(ids)b::text[], %(contents)b::text[], %(vectors)b::vector[])
             AS t (id, content, embedding)
     ),
     wanted AS MATERIALIZED (

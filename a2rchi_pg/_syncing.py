@@ -286,8 +286,8 @@ def _insert_sql(collection: Collection) -> bytes:
                                  content, metadata, embedding)
         SELECT {collection_id}, %(document_id)s, n - 1, start_char, end_char, id, content,
                metadata::jsonb, embedding
-        FROM unnest(%(ids)s::text[], %(starts)s::int[], %(ends)s::int[], %(contents)s::text[],
-                    %(metadatas)s::text[], %(vectors)s::vector[])
+        FROM unnest(%(ids)b::text[], %(starts)s::int[], %(ends)s::int[], %(contents)b::text[],
+                    %(metadatas)b::text[], %(vectors)b::vector[])
             WITH ORDINALITY AS t (id, start_char, end_char, content, metadata, embedding, n)
         """,
         collection,

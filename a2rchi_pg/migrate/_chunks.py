@@ -115,8 +115,8 @@ _INSERT = f"""
     INSERT INTO {{partition}} (collection_id, document_id, chunk_index, id, content, metadata,
         embedding)
     SELECT {{collection_id}}, document_id, chunk_index, id, content, metadata::jsonb, embedding
-    FROM unnest(%(keys)s::text[], %(contents)s::text[], %(metadatas)s::text[],
-        %(vectors)s::vector[], %(indexes)s::integer[])
+    FROM unnest(%(keys)s::text[], %(contents)b::text[], %(metadatas)b::text[],
+        %(vectors)b::vector[], %(indexes)s::integer[])
         AS t (id, content, metadata, embedding, chunk_index)
     JOIN linked USING (id)
     ON CONFLICT DO NOTHING

@@ -43,7 +43,7 @@ def migrate(command_line, deployment):
     return partial(command_line, source=source)
 
 
-def test_nothing_is_embedded_for_the_move_and_changes_are_noticed(migrate, dsn, deployment):
+def test_m5_nothing_is_embedded_for_the_move_and_changes_are_noticed(migrate, dsn, deployment):
     admin(dsn, "INSERT INTO conversation_metadata (conversation_id) VALUES (1)")
     assert migrate("run", "--run-id", "one")[0] == 0
     assert migrate("verify", "--run-id", "one")[1].splitlines() == [
@@ -67,7 +67,7 @@ def test_nothing_is_embedded_for_the_move_and_changes_are_noticed(migrate, dsn, 
         assert len(found) == 500 - 10 - 10 + 1
 
 
-def test_one_name_takes_all_of_it_back(migrate, dsn):
+def test_m15_one_name_takes_all_of_it_back(migrate, dsn):
     before = contents(dsn)
     assert migrate("run", "--run-id", "one", "--json")[0] == 0
     runs = json.loads(migrate("report", "--json")[1])
@@ -92,6 +92,37 @@ def test_documents_that_have_chunks_stay_when_the_catalog_alone_is_taken_back(mi
     assert admin(dsn, "SELECT count(*) FROM documents") == [(50,)]
 
 
+def test_damage_in_any_part_is_found_and_named(migrate, dsn):
+    admin(dsn, "INSERT INTO conversation_metadata (conversation_id) VALUES (1)")
+    migrate("run", "--run-id", "one")
+    table = admin(dsn, "SELECT chunk_partition(c) FROM collections c")[0][0]
+    chunk, hash_ = f"{0:012x}-{1:06d}", f"{4:012x}"
+    admin(dsn, f"DELETE FROM {table} WHERE id = %s", chunk)
+    admin(dsn, "UPDATE documents SET url = 'https://x' WHERE resource_hash = %s", hash_)
+    admin(dsn, "UPDATE conversation_document_selection SET enabled = true")
+    code, out, _ = migrate("verify", "--run-id", "one", "--json")
+    assert (code, [each["examples"] for each in json.loads(out)]) == (4, [
+        {"different": [hash_]},
+        {"missing": [chunk]},
+        {"different": [f"1/{7:012x}"]},
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["all", "catalog", "chroma", "selections"])
+def test_a_typo_in_a_path_is_an_error_of_one_line(command_line, dsn, tmp_path, source):
+    before = contents(dsn)
+    path = tmp_path / "typo"
+    name = ("--from-collection", NAME) if source in ("all", "chroma") else ()
+    for command in ("plan", "run"):
+        given = ("--source", source, "--path", str(path), *name)
+        code, out, errors = command_line(command, source=given)
+        assert (code, out, errors.count("\n")) == (1, "", 1)
+        assert str(path) in errors
+    assert not path.exists()
+    assert contents(dsn) == before
+    assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]
+
+
 def test_where_one_part_is_missing_nothing_is_brought(migrate, dsn, deployment):
     before = contents(dsn)
     (deployment / "catalog.sqlite").rename(deployment / "other.sqlite")
@@ -101,7 +132,7 @@ def test_where_one_part_is_missing_nothing_is_brought(migrate, dsn, deployment):
     assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]
 
 
-def test_conversations_come_before_what_was_chosen_for_them(migrate, dsn, deployment, source):
+def test_m15_conversations_come_before_what_was_chosen_for_them(migrate, dsn, deployment, source):
     choose(deployment / "catalog.sqlite", [("7", f"{3:012x}", 0)])
     before = contents(dsn)
     fill_v1(source)

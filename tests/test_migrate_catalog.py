@@ -47,7 +47,7 @@ def report(migrate, *arguments: str):
     return json.loads(migrate("report", *arguments, "--json")[1])[0]
 
 
-def test_a_sqlite_catalog_arrives_with_all_it_knows(migrate, documents, tmp_path):
+def test_m3_a_sqlite_catalog_arrives_with_all_it_knows(migrate, documents, tmp_path):
     file = fill_sqlite(
         tmp_path,
         [
@@ -192,6 +192,32 @@ def test_the_table_in_postgresql_is_a_catalog_too(dsn, documents, source, comman
     assert "password" not in admin(dsn, "SELECT location FROM migration_runs")[0][0]
 
 
+def test_m1_m13_batches_have_no_gaps_where_numbers_do_and_the_last_one_counts(
+    migrate, dsn, tmp_path
+):
+    file = fill_sqlite(tmp_path, [page(n) for n in range(40)])
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DELETE FROM resources WHERE rowid % 3 = 0")
+    assert migrate("run", "--run-id", "one", "--batch-size", "10")[0] == 0
+    found = report(migrate, "--run-id", "one")
+    assert (found["outcomes"], found["run"]["checkpoint"]) == ({"written": 27}, f"{39:012x}")
+    code, out, _ = migrate("verify", "--run-id", "one", "--batch-size", "10")
+    assert (code, out) == (0, "documents: 27 rows compared, 0 differences\n")
+
+
+def test_m14_what_came_is_read_again_on_request(migrate, dsn, tmp_path):
+    """A run that is under way goes on, where ``--restart`` begins at the beginning."""
+    fill_sqlite(tmp_path, [page(n) for n in range(20)])
+    migrate("run", "--run-id", "one")
+    admin(dsn, "DELETE FROM documents WHERE resource_hash < %s", f"{10:012x}")
+    admin(dsn, "UPDATE migration_runs SET status = 'running', checkpoint = %s", f"{15:012x}")
+    assert migrate("run", "--run-id", "one", "--resume")[0] == 0
+    assert admin(dsn, "SELECT count(*) FROM documents") == [(10,)]
+    admin(dsn, "UPDATE migration_runs SET status = 'running', checkpoint = %s", f"{15:012x}")
+    assert migrate("run", "--run-id", "one", "--restart")[0] == 0
+    assert admin(dsn, "SELECT count(*) FROM documents") == [(20,)]
+
+
 def test_running_twice_doubles_nothing_and_what_is_there_is_never_overwritten(
     migrate, dsn, tmp_path
 ):
@@ -307,3 +333,12 @@ def test_an_option_of_another_source_is_refused(migrate, tmp_path):
     fill_sqlite(tmp_path, [page(1)])
     code, _, errors = migrate("run", "--host", "localhost")
     assert (code, errors) == (1, "error: --source catalog takes no --host\n")
+
+
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_documents_arrive_and_compare(migrate, dsn, tmp_path):
+    fill_sqlite(tmp_path, [page(n) for n in range(100_000)])
+    assert migrate("run", "--run-id", "one", "--batch-size", "5000")[0] == 0
+    assert report(migrate, "--run-id", "one")["outcomes"] == {"written": 100_000}
+    code, out, _ = migrate("verify", "--run-id", "one", "--batch-size", "5000")
+    assert (code, out) == (0, "documents: 100,000 rows compared, 0 differences\n")

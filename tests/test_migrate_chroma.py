@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +52,7 @@ def partition(dsn: str) -> str:
     return admin(dsn, "SELECT chunk_partition(c) FROM collections c")[0][0]
 
 
-def test_every_row_arrives_bit_for_bit_and_verify_finds_no_difference(migrate, dsn, chroma):
+def test_m7_every_row_arrives_bit_for_bit_and_verify_finds_no_difference(migrate, dsn, chroma):
     assert migrate("run", "--run-id", "one")[0] == 0
     stored = admin(dsn, f"SELECT id, content, metadata, embedding::text FROM {partition(dsn)}")
     known = persistent(chroma).get_collection(NAME, embedding_function=None)
@@ -64,7 +68,7 @@ def test_every_row_arrives_bit_for_bit_and_verify_finds_no_difference(migrate, d
     assert (code, out) == (0, f"collection {NAME}: 2,500 rows compared, 0 differences\n")
 
 
-def test_running_twice_doubles_nothing_and_brings_what_is_new(migrate, dsn, tmp_path):
+def test_m14_running_twice_doubles_nothing_and_brings_what_is_new(migrate, dsn, tmp_path):
     fill_chroma(persistent(tmp_path), 300)
     migrate("run", "--run-id", "one", path=tmp_path)
     first = contents(dsn)
@@ -74,6 +78,39 @@ def test_running_twice_doubles_nothing_and_brings_what_is_new(migrate, dsn, tmp_
     fill_chroma(persistent(tmp_path), 50, start=300)
     _, out, _ = migrate("run", "--run-id", "two", "--json", path=tmp_path)
     assert json.loads(out)[0]["outcomes"] == {"written": 50, "kept": 300}
+
+
+def test_m6_chunks_of_one_file_that_have_no_index_all_arrive(migrate, dsn, tmp_path):
+    collection = fill_chroma(persistent(tmp_path), 10)
+    collection.add(
+        ids=[f"123456789012{n:012}" for n in range(30)],
+        documents=[f"part {n}" for n in range(30)],
+        metadatas=[{"filename": "123456789012.html", "source": "/x"}] * 30,
+        embeddings=np.ones((30, DIMENSIONS), dtype=np.float32),
+    )
+    admin(dsn, "INSERT INTO documents (resource_hash, display_name) VALUES ('123456789012', '')")
+    assert migrate("run", "--run-id", "one", "--batch-size", "7", path=tmp_path)[0] == 0
+    found = admin(
+        dsn,
+        f"SELECT content, chunk_index FROM {partition(dsn)} WHERE document_id IS NOT NULL "
+        "ORDER BY id",
+    )
+    assert found == [(f"part {n}", None) for n in range(30)]
+    assert migrate("verify", "--run-id", "one", path=tmp_path)[0] == 0
+
+
+def test_m7_collections_of_one_chroma_stay_apart(migrate, dsn, tmp_path):
+    client = persistent(tmp_path)
+    fill_chroma(client, 20)
+    fill_chroma(client, 30, name="another")  # under the ids of the first
+    assert migrate("run", "--run-id", "one", path=tmp_path)[0] == 0
+    assert migrate("run", "--run-id", "two", path=tmp_path, name="another")[0] == 0
+    assert admin(
+        dsn,
+        "SELECT c.name, count(*) FROM document_chunks k JOIN collections c "
+        "ON c.id = k.collection_id GROUP BY 1 ORDER BY 1",
+    ) == [("another", 30), (NAME, 20)]
+    assert migrate("verify", "--run-id", "one", path=tmp_path)[0] == 0
 
 
 def test_the_searches_find_what_chroma_found(migrate, dsn, chroma):
@@ -127,7 +164,9 @@ def test_verify_names_every_kind_of_damage(migrate, dsn):
     assert set(found["misplaced"]) == {ids[3], *(f"000000000009-{n:06d}" for n in range(10))}
 
 
-def test_chunks_are_linked_to_their_documents_and_old_hashes_of_tickets_too(migrate, dsn, tmp_path):
+def test_m4_chunks_are_linked_to_their_documents_and_old_hashes_of_tickets_too(
+    migrate, dsn, tmp_path
+):
     collection = fill_chroma(persistent(tmp_path), 10)
     vectors = np.ones((3, DIMENSIONS), dtype=np.float32)
     collection.add(
@@ -205,7 +244,7 @@ def test_the_metric_comes_along(migrate, dsn, tmp_path, space):
     assert admin(dsn, "SELECT metric, dimensions FROM collections") == [(expected, DIMENSIONS)]
 
 
-def test_a_typo_is_an_error_and_nothing_is_made(migrate, dsn, tmp_path, chroma):
+def test_m2_a_typo_is_an_error_and_nothing_is_made(migrate, dsn, tmp_path, chroma):
     before = contents(dsn)
     code, _, errors = migrate("run", path=tmp_path / "typo")
     assert (code, errors.count("\n")) == (1, 1)
@@ -218,7 +257,7 @@ def test_a_typo_is_an_error_and_nothing_is_made(migrate, dsn, tmp_path, chroma):
     assert contents(dsn) == before
 
 
-def test_a_collection_of_another_length_or_metric_is_refused(migrate, dsn, tmp_path):
+def test_m7_a_collection_of_another_length_or_metric_is_refused(migrate, dsn, tmp_path):
     admin(dsn, "SELECT create_collection('short', 4)")
     admin(dsn, "SELECT create_collection('far', 8, metric => 'l2')")
     before = contents(dsn)
@@ -228,3 +267,49 @@ def test_a_collection_of_another_length_or_metric_is_refused(migrate, dsn, tmp_p
     assert (code, "measures l2" in errors) == (1, True)
     assert contents(dsn) == before
     assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]
+
+
+SCHEMA = "INSERT INTO migrations VALUES ('sysdb', 99, '00099-later.sqlite.sql', '', '')"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (SCHEMA, "written by a newer Chroma (sysdb/00099-later.sqlite.sql)"),
+        ("DELETE FROM migrations WHERE rowid = 1", "written by an older Chroma"),
+        ("DROP TABLE migrations", "no such table: migrations"),
+    ],
+)
+def test_a_directory_of_another_chroma_is_refused_and_stays_as_it_is(
+    migrate, dsn, chroma, tmp_path, change, says
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(chroma, folder)
+    with closing(sqlite3.connect(folder / "chroma.sqlite3")) as connection, connection:
+        connection.execute(change)
+    before = contents(dsn), files(folder)
+    code, _, errors = migrate("run", path=folder)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert says in errors
+    assert (contents(dsn), files(folder)) == before
+
+
+def test_a_locked_or_damaged_directory_is_an_error_of_one_line(migrate, dsn, chroma, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(chroma, folder)
+    file = folder / "chroma.sqlite3"
+    before = contents(dsn)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        code, _, errors = migrate("run", path=folder)
+        assert (code, errors) == (1, f"error: {file} can't be read: database is locked\n")
+    data = bytearray(file.read_bytes())
+    data[4096 * 2 :] = os.urandom(len(data) - 4096 * 2)
+    file.write_bytes(data)
+    code, _, errors = migrate("run", path=folder)
+    assert (code, errors.count("\n")) == (1, 1), errors
+    assert contents(dsn) == before
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

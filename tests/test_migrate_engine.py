@@ -53,7 +53,7 @@ def test_connections_lost_at_any_point_leave_a_run_that_goes_on(dsn, source):
         assert report(database, "whole").checksum == cut_short.checksum
 
 
-def test_a_second_run_is_refused_while_one_is_under_way(dsn, source):
+def test_m15_a_second_run_is_refused_while_one_is_under_way(dsn, source):
     refused = []
 
     def another(done: int, total: int) -> None:

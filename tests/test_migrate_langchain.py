@@ -85,14 +85,31 @@ def test_ids_of_its_forerunner_need_not_be_unique(migrate, dsn, source):
 
 def test_damage_is_named_and_a_source_that_changed_since(migrate, dsn, source):
     fill_old(source)
+    admin(dsn, "INSERT INTO documents (resource_hash, display_name) VALUES ('other', '')")
     migrate("run", "--run-id", "one")
     table = admin(dsn, "SELECT chunk_partition(c) FROM collections c")[0][0]
     admin(dsn, f"DELETE FROM {table} WHERE id = %s", IDS[1])
     admin(dsn, f"UPDATE {table} SET metadata = '{{}}' WHERE id = %s", IDS[2])
     admin(source, "DELETE FROM langchain_pg_embedding WHERE id = %s", IDS[3])
+    admin(dsn, f"UPDATE {table} SET content = content || '.' WHERE id = %s", IDS[4])
+    vector = VECTORS[5].copy()
+    vector[7] = np.nextafter(vector[7], np.float32(9))
+    numbers = json.dumps([float(number) for number in vector])
+    admin(dsn, f"UPDATE {table} SET embedding = %s::vector WHERE id = %s", numbers, IDS[5])
+    admin(dsn, f"UPDATE {table} SET document_id = (SELECT id FROM documents) WHERE id = %s", IDS[6])
+    admin(
+        dsn,
+        f"INSERT INTO {table} (collection_id, id, content, embedding) "
+        f"SELECT collection_id, 'zzz', content, embedding FROM {table} LIMIT 1",
+    )
     code, out, _ = migrate("verify", "--run-id", "one", "--json")
-    found = json.loads(out)[0]["examples"]
-    assert (code, found) == (4, {"missing": [IDS[1]], "different": [IDS[2]], "gone": [IDS[3]]})
+    assert (code, json.loads(out)[0]["examples"]) == (4, {
+        "missing": [IDS[1]],
+        "different": [IDS[2], IDS[4], IDS[5]],
+        "misplaced": [IDS[6]],
+        "extra": ["zzz"],
+        "gone": [IDS[3]],
+    })  # fmt: skip
 
 
 def test_what_is_not_there_or_does_not_fit_is_one_line(migrate, dsn, source, monkeypatch):

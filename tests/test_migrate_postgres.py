@@ -74,7 +74,7 @@ def said(out: str, table: str) -> dict[str, int]:
     return {note: rows for _, note, rows, _ in notes}
 
 
-def test_the_first_version_arrives_with_times_roles_and_models(migrate, dsn, source):
+def test_m16_the_first_version_arrives_with_times_roles_and_models(migrate, dsn, source):
     fill_v1(source)
     assert migrate("run", "--run-id", "one")[0] == 0
     assert admin(
@@ -100,7 +100,7 @@ def test_the_first_version_arrives_with_times_roles_and_models(migrate, dsn, sou
     ) == [(10,)]
 
 
-def test_every_shape_of_configuration_and_every_trap(migrate, dsn, source):
+def test_m8_m9_every_shape_of_configuration_and_every_trap(migrate, dsn, source):
     fill_v2(source)
     admin(dsn, HERE)
     code, out, errors = migrate("run", "--run-id", "one", "--json")
@@ -332,7 +332,7 @@ def test_rows_never_join_a_conversation_that_was_there(migrate, dsn, source):
     ]
 
 
-def test_configurations_are_analysed_backed_up_and_how_to_drop_them_is_said(
+def test_m10_m11_configurations_are_analysed_backed_up_and_how_to_drop_them_is_said(
     migrate, source, tmp_path, capsys
 ):
     fill_v2(source)
@@ -381,7 +381,7 @@ def test_odd_values_are_left_out_and_named_and_stop_nothing(migrate, dsn, source
     assert migrate("verify", "--run-id", "one")[0] == 0
 
 
-def test_what_is_not_there_or_may_not_be_read_is_one_line(migrate, dsn, source):
+def test_m17_what_is_not_there_or_may_not_be_read_is_one_line(migrate, dsn, source):
     before = contents(dsn)
 
     def refused(*more: str) -> str:
@@ -390,6 +390,8 @@ def test_what_is_not_there_or_may_not_be_read_is_one_line(migrate, dsn, source):
         return errors
 
     assert "no table conversations" in refused()
+    # Neither the target, nor libpq's variables, nor a name that it may have.
+    assert "say where the source is" in refused("--source-dsn", "")
     fill_v2(source)
     assert '"typo" does not exist' in refused("--source-dsn", f"{source} dbname=typo")
     assert "no time zone" in refused("--timezone", "Mars/Olympus")
@@ -403,7 +405,7 @@ def test_what_is_not_there_or_may_not_be_read_is_one_line(migrate, dsn, source):
         admin(source, f"DROP ROLE {reader}")
 
 
-def test_postgresql_15_read_by_someone_who_may_only_read(migrate, dsn, source):
+def test_m16_postgresql_15_read_by_someone_who_may_only_read(migrate, dsn, source):
     # Where there is no 15, the old schema is on a 17: the test is never left out.
     with postgres_15() if BINARIES.is_dir() else nullcontext(source) as old:
         fill_v2(old)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from a2rchi_pg.errors import MigrationError
+from a2rchi_pg.migrate._files import readable
 from a2rchi_pg.migrate._sqlite import check_table, read_sqlite
 
 if TYPE_CHECKING:
@@ -54,16 +55,17 @@ def open_catalog(path: str | Path) -> Catalog:
         MigrationError: If there is none, or it can't be read.
     """
     given = Path(path)
-    if given.is_file():
-        return SqliteCatalog(given)
-    if not given.is_dir():
-        raise MigrationError(f"there is no file or folder {given}")
-    if (given / SQLITE).exists():
-        return SqliteCatalog(given / SQLITE)
-    if (given / INDEX).exists():
-        return IndexCatalog(given)
-    if any((given / name).exists() for name in LISTS):
-        return FolderCatalog(given)
+    with readable(given):
+        if given.is_file():
+            return SqliteCatalog(given)
+        if not given.is_dir():
+            raise MigrationError(f"there is no file or folder {given}")
+        if (given / SQLITE).exists():
+            return SqliteCatalog(given / SQLITE)
+        if (given / INDEX).exists():
+            return IndexCatalog(given)
+        if any((given / name).exists() for name in LISTS):
+            return FolderCatalog(given)
     looked = ", ".join((SQLITE, INDEX, *LISTS))
     raise MigrationError(f"{given} holds no catalog: looked for {looked}")
 
@@ -204,14 +206,16 @@ class FolderCatalog:
     def _found(self) -> Iterator[tuple[str, Path]]:
         """Files by their stem; of two with the same one the second by its whole name."""
         seen = set[str]()
-        try:
-            for file in sorted(self._folder.glob("*/*")):
-                hidden = any(part.startswith(".") for part in (file.parent.name, file.name))
-                if file.is_file() and not hidden and file.parent.name != "vstore":
-                    yield (file.name if file.stem in seen else file.stem), file
-                    seen.add(file.stem)
-        except OSError as error:
-            raise MigrationError(f"{self._folder} can't be read: {error.strerror}") from error
+        with readable(self._folder):
+            for file in self._all_files():
+                yield (file.name if file.stem in seen else file.stem), file
+                seen.add(file.stem)
+
+    def _all_files(self) -> Iterator[Path]:
+        """What isn't hidden in its folders; ``glob`` would pass over those that are closed."""
+        for folder in _seen(self._folder):
+            if folder.is_dir() and folder.name != "vstore":
+                yield from (file for file in _seen(folder) if file.is_file())
 
     def _entry(self, hash_: str) -> Entry:
         file = self._files.get(hash_)
@@ -235,15 +239,19 @@ class FolderCatalog:
         )
 
 
+def _seen(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+
+
 def _yaml(file: Path) -> dict[str, Any]:
     """A mapping from a YAML file."""
     import yaml  # noqa: PLC0415 - slow to import
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        with file.open(encoding="utf-8") as text:
+        with readable(file), file.open(encoding="utf-8") as text:
             found = yaml.load(text, loader)  # noqa: S506 - a safe one
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         first = str(error).partition("\n")[0]
         raise MigrationError(f"{file} can't be read: {first}") from error
     if not isinstance(found, dict | None):

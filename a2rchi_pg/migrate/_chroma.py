@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate._chunks import chunk_row
+from a2rchi_pg.migrate._files import is_file
 from a2rchi_pg.migrate._source import Survey
 from a2rchi_pg.migrate._sqlite import read_sqlite
 
@@ -145,7 +146,7 @@ def _package() -> Any:
 def _check_directory(folder: Path) -> None:
     """Raise unless opening ``folder`` with the installed package changes nothing in it."""
     file = folder / "chroma.sqlite3"
-    if not file.is_file():
+    if not is_file(file):
         raise MigrationError(f"{folder} is no Chroma directory: it has no chroma.sqlite3")
     applied = _schema_of(file)
     shipped = _shipped()

@@ -130,7 +130,7 @@ _MISPLACED = f"""
 """  # noqa: S608 - made of our own parts
 _OTHERS = """
     SELECT id FROM {partition}
-    WHERE collection_id = {collection_id} AND NOT id = ANY(%(keys)s::text[])
+    WHERE collection_id = {collection_id} AND id NOT IN (SELECT unnest(%(keys)s::text[]))
         AND (%(low)s::text IS NULL OR id COLLATE "C" > %(low)s)
         AND (%(high)s::text IS NULL OR id COLLATE "C" <= %(high)s)
     ORDER BY id COLLATE "C"
@@ -152,7 +152,8 @@ _DELETE = """
         WHERE i.collection_id = {collection_id}
             AND i.document_id IN (SELECT document_id FROM gone)
             AND NOT EXISTS (SELECT FROM {partition} AS stored
-                WHERE stored.document_id = i.document_id AND NOT stored.id = ANY(%(keys)s::text[]))
+                WHERE stored.document_id = i.document_id
+                    AND stored.id NOT IN (SELECT unnest(%(keys)s::text[])))
     )
     SELECT id FROM gone
 """

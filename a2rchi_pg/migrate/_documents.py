@@ -96,7 +96,7 @@ class DocumentTarget(Target[DocumentSpec]):
         """Documents between two hashes, other than these."""
         query = """
             SELECT resource_hash FROM documents
-            WHERE NOT resource_hash = ANY(%(keys)s::text[])
+            WHERE resource_hash NOT IN (SELECT unnest(%(keys)s::text[]))
                 AND (%(low)s::text IS NULL OR resource_hash COLLATE "C" > %(low)s)
                 AND (%(high)s::text IS NULL OR resource_hash COLLATE "C" <= %(high)s)
             ORDER BY resource_hash COLLATE "C"

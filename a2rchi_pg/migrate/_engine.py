@@ -198,7 +198,7 @@ def _compare(
     good = [row for row in rows if row.problem is None]
     there = yield from target.digests([row.key for row in good])
     recorded = yield from _rows.recorded(run_id, keys)
-    stored = {key for key, outcome in recorded.items() if outcome != "skipped"}
+    lost = {key for key, outcome in recorded.items() if outcome != "skipped"} - there.keys()
     misplaced = yield from target.misplaced(good)
     others = yield from target.others(keys, low, high)
     gone = yield from _rows.unseen(run_id, keys, low, high)
@@ -207,7 +207,7 @@ def _compare(
         known |= yield from _rows.of_other_runs(run_id, target.name, others)
     return {
         "new": [key for key in keys if key not in recorded],
-        "missing": [row.key for row in good if row.key in stored - there.keys()],
+        "missing": [row.key for row in good if row.key in lost],
         "different": [row.key for row in good if there.get(row.key, row.digest) != row.digest],
         "misplaced": misplaced,
         "gone": gone,

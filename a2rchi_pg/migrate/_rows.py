@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from a2rchi_pg._op import execute, fetch_tuples, fetch_value, read, write
+from psycopg import sql
+
+from a2rchi_pg._op import execute, fetch_tuples, fetch_value, own_sql, read, write
 from a2rchi_pg.migrate._runs import advance
 
 if TYPE_CHECKING:
@@ -68,11 +70,11 @@ def outcomes(run_id: str) -> Steps[dict[str, int]]:
 @read
 def counted(run_id: str, upto: str | None) -> Steps[int]:
     """How many of its rows the run has read, up to its checkpoint."""
-    query = """
-        SELECT count(*) FROM migration_rows
-        WHERE run_id = %(run_id)s AND left(key, 500) <= left(%(upto)s, 500) COLLATE "C"
-            AND key <= %(upto)s COLLATE "C"
-    """
+    if upto is None:
+        return 0
+    query = own_sql(
+        "SELECT count(*) FROM migration_rows WHERE run_id = %(run_id)s AND {upto}"
+    ).format(upto=_upto(upto, "upto"))
     return int((yield from fetch_value(query, run_id=run_id, upto=upto)))
 
 
@@ -103,7 +105,7 @@ def recorded(run_id: str, keys: Sequence[str]) -> Steps[dict[str, str]]:
     query = """
         SELECT key, outcome FROM migration_rows
         WHERE run_id = %(run_id)s AND left(key, 500) = ANY(%(starts)s::text[])
-            AND key = ANY(%(keys)s::text[])
+            AND key IN (SELECT unnest(%(keys)s::text[]))
     """
     return dict((yield from fetch_tuples(query, run_id=run_id, **_these(keys))))
 
@@ -114,7 +116,8 @@ def brought(location: str, target: str, keys: Iterable[str]) -> Steps[set[str]]:
         SELECT m.key FROM migration_rows AS m JOIN migration_runs AS r USING (run_id)
         WHERE r.location = %(location)s AND r.target = %(target)s
             AND m.outcome IN ('written', 'kept')
-            AND left(m.key, 500) = ANY(%(starts)s::text[]) AND m.key = ANY(%(keys)s::text[])
+            AND left(m.key, 500) = ANY(%(starts)s::text[])
+            AND m.key IN (SELECT unnest(%(keys)s::text[]))
     """
     found = yield from fetch_tuples(query, location=location, target=target, **_these(keys))
     return {key for (key,) in found}
@@ -125,7 +128,8 @@ def of_other_runs(run_id: str, target: str, keys: Iterable[str]) -> Steps[set[st
     query = """
         SELECT m.key FROM migration_rows AS m JOIN migration_runs AS r USING (run_id)
         WHERE r.target = %(target)s AND r.run_id <> %(run_id)s AND m.outcome = 'written'
-            AND left(m.key, 500) = ANY(%(starts)s::text[]) AND m.key = ANY(%(keys)s::text[])
+            AND left(m.key, 500) = ANY(%(starts)s::text[])
+            AND m.key IN (SELECT unnest(%(keys)s::text[]))
     """
     found = yield from fetch_tuples(query, run_id=run_id, target=target, **_these(keys))
     return {key for (key,) in found}
@@ -133,15 +137,12 @@ def of_other_runs(run_id: str, target: str, keys: Iterable[str]) -> Steps[set[st
 
 def unseen(run_id: str, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
     """Keys after ``low`` up to ``high`` that the run read and the source doesn't have now."""
-    query = """
+    query = own_sql("""
         SELECT key FROM migration_rows
-        WHERE run_id = %(run_id)s AND NOT key = ANY(%(keys)s::text[])
-            AND (%(low)s::text IS NULL OR (left(key, 500) >= left(%(low)s, 500) COLLATE "C"
-                AND key > %(low)s COLLATE "C"))
-            AND (%(high)s::text IS NULL OR (left(key, 500) <= left(%(high)s, 500) COLLATE "C"
-                AND key <= %(high)s COLLATE "C"))
+        WHERE run_id = %(run_id)s AND {after} AND {upto}
+            AND key NOT IN (SELECT unnest(%(keys)s::text[]))
         ORDER BY key
-    """
+    """).format(after=_after(low, "low"), upto=_upto(high, "high"))
     found = yield from fetch_tuples(query, run_id=run_id, keys=list(keys), low=low, high=high)
     return [key for (key,) in found]
 
@@ -149,13 +150,11 @@ def unseen(run_id: str, keys: Sequence[str], low: str | None, high: str | None) 
 @write
 def undo(run_id: str, target: Target[Any], after: str | None, size: int) -> Steps[Undone]:
     """Take back the next rows of a run, those that are still as it wrote them."""
-    query = """
+    query = own_sql("""
         SELECT key, digest FROM migration_rows
-        WHERE run_id = %(run_id)s AND outcome = 'written'
-            AND (%(after)s::text IS NULL OR (left(key, 500) >= left(%(after)s, 500) COLLATE "C"
-                AND key > %(after)s COLLATE "C"))
+        WHERE run_id = %(run_id)s AND outcome = 'written' AND {after}
         ORDER BY left(key, 500), key LIMIT %(size)s
-    """
+    """).format(after=_after(after, "after"))
     rows = dict((yield from fetch_tuples(query, run_id=run_id, after=after, size=size)))
     there = yield from target.digests(list(rows))
     same = [key for key, digest in there.items() if digest == bytes(rows[key])]
@@ -164,7 +163,8 @@ def undo(run_id: str, target: Target[Any], after: str | None, size: int) -> Step
     yield from execute(
         """
         DELETE FROM migration_rows WHERE run_id = %(run_id)s
-            AND left(key, 500) = ANY(%(starts)s::text[]) AND key = ANY(%(keys)s::text[])
+            AND left(key, 500) = ANY(%(starts)s::text[])
+            AND key IN (SELECT unnest(%(keys)s::text[]))
         """,
         run_id=run_id,
         **_these(rows.keys() - set(kept)),
@@ -180,6 +180,17 @@ class Undone:
     rows: int
     removed: int
     kept: list[str]
+
+
+# No condition where there is no bound: one with OR would look at every row of a run.
+def _after(key: str | None, name: str) -> sql.Composed:
+    condition = 'left(key, 500) >= left({key}, 500) COLLATE "C" AND key > {key} COLLATE "C"'
+    return own_sql("true" if key is None else condition).format(key=sql.Placeholder(name))
+
+
+def _upto(key: str | None, name: str) -> sql.Composed:
+    condition = 'left(key, 500) <= left({key}, 500) COLLATE "C" AND key <= {key} COLLATE "C"'
+    return own_sql("true" if key is None else condition).format(key=sql.Placeholder(name))
 
 
 def _these(keys: Iterable[str]) -> dict[str, list[str]]:

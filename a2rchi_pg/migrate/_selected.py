@@ -148,7 +148,7 @@ _OTHERS = """
     SELECT key FROM (
         SELECT {key} || '/' || d.resource_hash AS key
         FROM {table} AS s JOIN documents AS d ON d.id = s.document_id) AS there
-    WHERE NOT key = ANY(%(keys)s::text[])
+    WHERE key NOT IN (SELECT unnest(%(keys)s::text[]))
         AND (%(low)s::text IS NULL OR key COLLATE "C" > %(low)s)
         AND (%(high)s::text IS NULL OR key COLLATE "C" <= %(high)s)
     ORDER BY key COLLATE "C"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._dates import read_moment
 from a2rchi_pg.errors import InvalidInput
+from a2rchi_pg.migrate._files import in_folder, is_file
 from a2rchi_pg.migrate._hashes import renamed, todays_hash
 from a2rchi_pg.migrate._selected import OF_CONVERSATIONS, Choice, quoted
 from a2rchi_pg.migrate._source import Row, Survey
-from a2rchi_pg.migrate._sqlite import check_table, has_table, in_folder, read_sqlite
+from a2rchi_pg.migrate._sqlite import check_table, has_table, read_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -103,7 +104,7 @@ class SelectionSource:
 def has_selections(path: str | Path) -> bool:
     """Whether there is a ``catalog.sqlite`` that has choices: the first ones had none."""
     file = in_folder(path, "catalog.sqlite")
-    return file.is_file() and has_table(file, TABLE)
+    return is_file(file) and has_table(file, TABLE)
 
 
 def _document(stored: Stored) -> str:

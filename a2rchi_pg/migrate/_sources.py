@@ -16,6 +16,7 @@ from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
 from a2rchi_pg.migrate._documents import DocumentTarget
+from a2rchi_pg.migrate._files import is_folder
 from a2rchi_pg.migrate._langchain import LangchainSource
 from a2rchi_pg.migrate._origin import Origin
 from a2rchi_pg.migrate._reading import DSN_VARIABLE, OtherDatabase
@@ -172,7 +173,7 @@ def _all(
     **chroma: Any,
 ) -> list[Sides]:
     folder = Path(_needed(path))
-    vectors = folder / "vstore" if (folder / "vstore").is_dir() else folder
+    vectors = folder / "vstore" if is_folder(folder / "vstore") else folder
     where: dict[str, Any] = {"path": str(vectors)} if host is None else {"host": host}
     dsn = os.environ.get(DSN_VARIABLE) if source_dsn is None else source_dsn
     said = [] if dsn is None and timezone is None else _postgres(dsn, timezone)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from a2rchi_pg.errors import MigrationError
+from a2rchi_pg.migrate._files import is_file, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,17 +23,16 @@ def read_sqlite(file: Path, query: str, parameters: Iterable[Any] = ()) -> Itera
     Raises:
         MigrationError: If it isn't there or can't be read: locked, damaged, no database.
     """
-    if not file.is_file():
+    if not is_file(file):
         raise MigrationError(f"there is no file {file}")
-    try:
+    with readable(file):
         uri = f"file:{quote(str(file.resolve()))}?{_mode(file)}"
+    try:
         with closing(sqlite3.connect(uri, timeout=WAIT, uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             connection.text_factory = _text
             for row in connection.execute(query, tuple(parameters)):
                 yield dict(row)
-    except OSError as error:
-        raise MigrationError(f"{file} can't be read: {error.strerror}") from error
     except sqlite3.Error as error:
         raise MigrationError(f"{file} can't be read: {error}") from error
 
@@ -70,9 +70,3 @@ def has_table(file: Path, table: str) -> bool:
 def _text(value: bytes) -> str:
     """What isn't UTF-8 becomes something that is found and replaced before it is stored."""
     return value.decode("utf-8", "surrogateescape")
-
-
-def in_folder(path: str | Path, name: str) -> Path:
-    """A file, or the one of that name in a folder."""
-    given = Path(path)
-    return given / name if given.is_dir() else given

@@ -160,7 +160,8 @@ class TableTarget(Target[Values]):
     def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
         """Rows between two keys, other than these."""
         query = sql.SQL("""
-            SELECT {key} FROM {table} AS t WHERE {within} AND NOT {key} = ANY(%(keys)s::text[])
+            SELECT {key} FROM {table} AS t
+            WHERE {within} AND {key} NOT IN (SELECT unnest(%(keys)s::text[]))
                 AND (%(low)s::text IS NULL OR {key} > %(low)s)
                 AND (%(high)s::text IS NULL OR {key} <= %(high)s)
             ORDER BY 1
@@ -204,7 +205,7 @@ class TableTarget(Target[Values]):
             runner.run(_advance(self._table.name, self._table.numbered, self._table.below))
 
     def _these(self, keys: Sequence[str]) -> dict[str, sql.Composable]:
-        these = sql.SQL("{} AND {} = ANY(%(keys)s::text[])").format(
+        these = sql.SQL("{} AND {} IN (SELECT unnest(%(keys)s::text[]))").format(
             self._table.within(min(keys, default=None), max(keys, default=None)),
             self._table.key_of("t"),
         )

@@ -102,10 +102,11 @@ async def test_an_answer_is_made_of_the_documents_and_kept_with_what_made_it(
     assert timing.server_received_msg_ts <= timing.similarity_search_ts <= timing.chain_finished_ts
 
 
-async def test_code_is_no_sentence():
+async def test_sentences_are_without_code_and_markup():
     text = (
-        "A job is retried three times.\n\n```python\njob = retried(times=3)  # a job retried\n```\n"
-        "\nJobs wait.\n\n```sh\nretry --job a-job-that-is-retried"
+        "**A job** is [retried](jobs.md) three times.\n\n"
+        "```python\njob = retried(times=3)  # a job retried\n```\n\nJobs wait.\n\n"
+        "```sh\nretry --job a-job-that-is-retried"
     )
     said = await Extractive().answer("How is a job retried?", [Document(page_content=text)], "ada")
     assert said == "A job is retried three times. [1]"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NOTHING = "I found nothing about that in the documents you have switched on."
 NEAREST = "No sentence has these words in it; this is the nearest passage:"
 CODE = re.compile(r"^```\w.*?(^```\s*$|\Z)", re.MULTILINE | re.DOTALL)
+MARKUP = re.compile(r"\*\*|\[([^\]]+)\]\([^)]*\)")  # bold type, links
 NO_SENTENCE = re.compile(r"^(#|>>>|\.\.\. |```).*$", re.MULTILINE)  # headings, code
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"'(\w])|\n\s*\n|\n(?=\s*[-*#>])")
 WORTH_SAYING = 0.4  # of the best sentence's score
@@ -77,9 +78,8 @@ def numbered(passages: Sequence[Document]) -> Iterator[tuple[int, Document]]:
 
 def _sentences(passage: tuple[int, Document]) -> Iterator[tuple[int, str]]:
     number, document = passage
-    for sentence in SENTENCE.split(
-        NO_SENTENCE.sub("\n\n", CODE.sub("\n\n", document.page_content))
-    ):
+    prose = NO_SENTENCE.sub("\n\n", CODE.sub("\n\n", document.page_content))
+    for sentence in SENTENCE.split(MARKUP.sub(r"\1", prose)):
         text = re.sub(r"\s+", " ", sentence).strip(" #*->")
         if len(text) >= SHORTEST:
             yield number, text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]} …"

@@ -142,7 +142,7 @@ function past(view, now, revisions) {
         .filter(Boolean).join(" · ")),
       h("p", {}, each.note || ""),
       h("code", {}, Object.entries(each.settings).map(([key, value]) =>
-        `${key} = ${shownAs(value)}`).join("\n") || "everything as deployed")),
+        `${title(key)}: ${shownAs(value)}`).join("\n") || "everything as deployed")),
     each.revision === now.revision ? h("span", { class: "tag good" }, "holds") :
       h("button", { type: "button", onclick: rollback(each.revision),
         "aria-label": `Roll back to revision ${each.revision}` }, "Roll back"));

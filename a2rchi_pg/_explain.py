@@ -54,8 +54,9 @@ def explanation(
     ran = [node for node in _nodes(account["Plan"]) if node["Actual Loops"]]
     scans = [node for node in ran if node.get("Relation Name") == collection.partition]
     indexes = {node["Index Name"] for node in ran if "Index Name" in node}
-    if any(node.get("Function Name") == "bm25_ranked" for node in ran):
-        indexes.add(f"{collection.partition}_bm25")
+    for function, suffix in (("bm25_ranked", "_bm25"), ("words_ranked", "_fts")):
+        if any(node.get("Function Name") == function for node in ran):
+            indexes.add(collection.partition + suffix)
     examined = sum(map(_rows, scans))
     sequential = any("Seq Scan" in node["Node Type"] for node in scans)
     return Explanation(
@@ -74,8 +75,8 @@ def _advice(collection: Collection, recall: float | None, *, slow: bool) -> Iter
         yield f"its vector index is missing: {build}"
     if collection.lexical == "fts":
         yield (
-            "its BM25 index is missing: install pg_textsearch, then SELECT adopt_extensions() and "
-            f"Collections(database).build_indexes({collection.name!r})"
+            "the index of its words is missing: Collections(database)"
+            f".build_indexes({collection.name!r})"
         )
     if recall is not None and recall < GOOD_RECALL:
         yield (

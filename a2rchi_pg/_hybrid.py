@@ -61,8 +61,8 @@ class HybridStore(BrowsableStore):
     ) -> list[tuple[Document, float]]:
         """The ``k`` documents that best match the words of ``query``, best first.
 
-        A document has to hold one of the words at least. Without pg_textsearch they are ranked by
-        PostgreSQL's own full-text search, which is noted once in the log.
+        A document has to hold one of the words at least. Without pg_textsearch the scores
+        are computed in SQL, which takes longer and is noted once in the log.
 
         Args:
             query: Words, of which the first 500 count; nothing in it is an operator.

@@ -103,6 +103,8 @@ def matching(collection: Collection, where: Clause, count: int, spare: Spare | N
     if collection.lexical == "fts":
         words = composed(_ANY_WORD, collection)
         return Leg(body=composed(_FULL_TEXT, collection, where.seek, count, words=words))
+    if collection.lexical == "words":
+        return Leg(body=_weighed(collection, where, count))
     if where == EVERYTHING.clause:
         if spare is None:
             return Leg(body=composed(_BM25_OF_ALL, collection, most=sql.Literal(count)))
@@ -362,6 +364,22 @@ _SCORED = """
     ORDER BY score DESC, id
     {limit}
 """
+
+# Plans for itself, as the other does. What it may choose among is a list of addresses, or all.
+_WORDS = """
+    SELECT id, document_id, content, metadata, embedding, score
+    FROM words_ranked({collection_id}, %(query)s, {count}, {among}) AS ranked
+    JOIN {partition} AS chunk ON chunk.ctid = ranked.address
+"""
+
+
+def _weighed(collection: Collection, where: Clause, count: int) -> sql.Composed:
+    if where == EVERYTHING.clause:
+        return composed(_WORDS, collection, count=count, among=_plain("NULL"))
+    template = "ARRAY(SELECT ctid FROM {partition} WHERE {condition})"
+    among = composed(template, collection, where.seek)
+    return composed(_WORDS + "{limit}", collection, count=count, among=among)
+
 
 # Words are ORed: no document holds all the words of a question.
 _FULL_TEXT = """

@@ -215,9 +215,9 @@ def _effort(
 
 def _words(collection: Collection, query: str) -> dict[str, str]:
     words = " ".join(query[:MAX_QUERY_CHARACTERS].split()[:MAX_QUERY_WORDS])
-    if collection.lexical == "fts":
-        return {"query": words}
-    return {"query": words, "bm25_index": collection.bm25_index}
+    if collection.lexical == "bm25":
+        return {"query": words, "bm25_index": collection.bm25_index}
+    return {"query": words}
 
 
 @lru_cache(maxsize=512)

@@ -97,7 +97,7 @@ class Store(Searches):
         known = yield from self._resolve()
         if known is None or count < max(LARGE_LOAD, known.calibrated_rows):
             return False
-        if not known.vector_index and known.lexical != "bm25":
+        if not known.vector_index and known.lexical == "fts":
             return False
         try:
             if not (yield from self._query(lambda c: drop_indexes(c.name))):

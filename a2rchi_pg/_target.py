@@ -31,6 +31,15 @@ _GONE = {"42P01", "42704"}
 _INTERNAL = "XX"
 # What pg_textsearch says where another BM25 index on the column came between.
 _ANOTHER_INDEX = "42809"
+_IN_SQL = (
+    "collection %r has no BM25 index: scores are computed in SQL, which takes longer. Where "
+    "pg_textsearch was missing, install it, then run SELECT adopt_extensions() and "
+    "Collections(database).build_indexes(%r)"
+)
+_FULL_TEXT = (
+    "collection %r has no index of its words (yet): they are ranked by PostgreSQL's full-text "
+    "search instead, which reads every chunk. Collections(database).build_indexes(%r) builds one"
+)
 
 
 class Target:
@@ -48,7 +57,7 @@ class Target:
         self._known: Collection | None = None
         self._accepted: int | None = None
         self._checked_at = 0.0
-        self._said_fts = False
+        self._said: str | None = None
         self._broken_since = -RECHECK_SECONDS
 
     @property
@@ -185,15 +194,12 @@ class Target:
     def _noticed(self, collection: Collection) -> Collection:
         if time.monotonic() - self._broken_since < RECHECK_SECONDS:
             return replace(collection, lexical="fts")
-        if collection.lexical == "fts" and not self._said_fts:
-            self._said_fts = True
-            logger.warning(
-                "collection %r has no BM25 index (yet): words are ranked by PostgreSQL's full-text "
-                "search instead. Where pg_textsearch was missing, install it, then run SELECT "
-                "adopt_extensions() and Collections(database).build_indexes(%r)",
-                collection.name,
-                collection.name,
-            )
+        if collection.lexical != self._said:
+            self._said = collection.lexical
+            if self._said == "words":
+                logger.info(_IN_SQL, collection.name, collection.name)
+            elif self._said == "fts":
+                logger.warning(_FULL_TEXT, collection.name, collection.name)
         return collection
 
 

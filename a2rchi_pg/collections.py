@@ -133,7 +133,9 @@ class Collection:
         schema: The schema that its tables are in.
         partition: Name of the table that holds its chunks.
         vector_index: Whether its vector index has been built.
-        lexical: ``"bm25"`` or, where pg_textsearch is missing, ``"fts"``.
+        lexical: What words are ranked by: ``"bm25"``, an index of pg_textsearch; ``"words"``, BM25
+            computed in SQL where that is missing; ``"fts"``, PostgreSQL's full-text search while
+            there is no index for either.
         ef_search: How hard searches look that don't say, as :meth:`Collections.tune` set it.
         calibrated_rows: About how many rows there were when it was last sampled for hybrid search.
     """
@@ -154,7 +156,7 @@ class Collection:
     schema: str
     partition: str
     vector_index: bool
-    lexical: Literal["bm25", "fts"]
+    lexical: Literal["bm25", "words", "fts"]
     calibrated_rows: int = field(compare=False)
     fields: Mapping[str, FieldType] = field(hash=False)
     ef_search: int | None = field(compare=False)
@@ -213,8 +215,9 @@ _SELECT = """
            EXISTS (SELECT FROM pg_index
                    WHERE indexrelid = own_relation(chunk_partition(c) || '_embedding')
                      AND indisvalid) AS vector_index,
-           CASE WHEN own_relation(chunk_partition(c) || '_bm25') IS NULL
-                THEN 'fts' ELSE 'bm25' END AS lexical,
+           CASE WHEN own_relation(chunk_partition(c) || '_bm25') IS NOT NULL THEN 'bm25'
+                WHEN own_relation(chunk_partition(c) || '_fts') IS NOT NULL THEN 'words'
+                ELSE 'fts' END AS lexical,
            coalesce(k.row_estimate, 0) AS calibrated_rows
     FROM collections c LEFT JOIN collection_calibration k ON k.collection_id = c.id
 """

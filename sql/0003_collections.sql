@@ -45,6 +45,8 @@ CREATE TABLE document_chunks (
     -- No length here: each partition checks its own.
     embedding     vector NOT NULL,
     metadata      jsonb NOT NULL DEFAULT '{}',
+    words         tsvector,
+    word_count    integer,
     PRIMARY KEY (collection_id, id)
 ) PARTITION BY LIST (collection_id);
 COMMENT ON TABLE document_chunks IS
@@ -54,6 +56,10 @@ COMMENT ON TABLE document_chunks IS
 COMMENT ON COLUMN document_chunks.document_id IS 'The document it was cut from; NULL if of none.';
 COMMENT ON COLUMN document_chunks.chunk_index IS 'Its place in the document, from 0.';
 COMMENT ON COLUMN document_chunks.start_char IS 'Where in the document''s text it begins.';
+COMMENT ON COLUMN document_chunks.words IS
+    'Its words and their places, which words_ranked() weighs. NULL where a BM25 index does, and where '
+    'one did when the chunk was written: they are then made out of the content each time.';
+COMMENT ON COLUMN document_chunks.word_count IS 'How many words those are.';
 CREATE INDEX document_chunks_document ON document_chunks (document_id, chunk_index);
 CREATE INDEX document_chunks_metadata ON document_chunks USING gin (metadata jsonb_path_ops);
 

@@ -89,6 +89,45 @@ $$;
 COMMENT ON FUNCTION build_index(text) IS
     'Builds an index, without parallel workers where /dev/shm is too small for them.';
 
+-- What the index of words is on, and searches have to name: the stored words, or those of a chunk that
+-- was written where a BM25 index did without them.
+CREATE FUNCTION words_key(collection collections) RETURNS text
+    LANGUAGE sql IMMUTABLE
+AS $$ SELECT format('coalesce(words, to_tsvector(%L::regconfig, content))', collection.text_config) $$;
+COMMENT ON FUNCTION words_key(collections) IS 'What the index of words is on: an expression.';
+
+CREATE FUNCTION store_words() RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    NEW.words := to_tsvector(TG_ARGV[0]::regconfig, NEW.content);
+    NEW.word_count := coalesce(sum(cardinality(positions)), 0) FROM unnest(NEW.words);
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION store_words() IS 'Splits a chunk into the words that words_ranked() weighs.';
+
+-- Whether the chunks of a collection are stored with their words, from now on.
+CREATE FUNCTION keep_words(part regclass, text_config regconfig, kept boolean) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF kept = EXISTS (SELECT FROM pg_trigger WHERE tgrelid = part AND tgname = 'store_words') THEN
+        RETURN;
+    ELSIF kept THEN
+        -- With its schema, as whoever writes may have another search_path.
+        EXECUTE format('CREATE TRIGGER store_words BEFORE INSERT OR UPDATE OF content ON %s '
+            'FOR EACH ROW EXECUTE FUNCTION store_words(%L)', part,
+            (SELECT format('%I.%I', nspname, cfgname) FROM pg_ts_config
+                JOIN pg_namespace AS n ON n.oid = cfgnamespace WHERE pg_ts_config.oid = text_config));
+    ELSE
+        EXECUTE format('DROP TRIGGER store_words ON %s', part);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION keep_words(regclass, regconfig, boolean) IS
+    'Has the chunks of a collection stored with or without their words from now on.';
+
 -- Builds the indexes that declared fields lack.
 CREATE FUNCTION build_field_indexes(target collections) RETURNS text[]
     LANGUAGE plpgsql
@@ -168,10 +207,12 @@ BEGIN
         IF own_relation(part || '_fts') IS NOT NULL THEN
             EXECUTE format('DROP INDEX %s', own_relation(part || '_fts'));
         END IF;
+        PERFORM keep_words(own_relation(part), target.text_config::regconfig, false);
         built := built || (part || '_bm25');
     ELSIF 'words' = ANY (kinds) AND NOT has_bm25 AND own_relation(part || '_fts') IS NULL THEN
-        PERFORM build_index(format('CREATE INDEX %I ON %I USING gin '
-            '(to_tsvector(%L::regconfig, content))', part || '_fts', part, target.text_config));
+        PERFORM keep_words(own_relation(part), target.text_config::regconfig, true);
+        PERFORM build_index(format('CREATE INDEX %I ON %I USING gin ((%s))',
+            part || '_fts', part, words_key(target)));
         built := built || (part || '_fts');
     END IF;
 
@@ -325,6 +366,8 @@ BEGIN
     EXECUTE format('ALTER TABLE document_chunks ATTACH PARTITION %I FOR VALUES IN (%s)',
         part, made.id);
     PERFORM copy_chunk_rights(own_relation(part));
+    PERFORM keep_words(own_relation(part), made.text_config::regconfig,
+        NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_textsearch'));
     RETURN true;
 END
 $$;

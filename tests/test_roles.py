@@ -248,8 +248,10 @@ def test_it_leaves_what_is_anothers_alone(dsn: str):
 def test_the_owner_migrates(roles: str):
     """A later migration, as the owner that roles.sql made."""
     admin(roles, f"DELETE FROM schema_migrations WHERE name = '{FILES[-1]}'")
-    for table in re.findall(r"CREATE TABLE (\w+)", ROLES.with_name(FILES[-1]).read_text()):
-        admin(roles, f"DROP TABLE {table} CASCADE")
+    made = re.findall(r"CREATE (TABLE|FUNCTION) (\w+)", ROLES.with_name(FILES[-1]).read_text())
+    assert made
+    for kind, name in made:
+        admin(roles, f"DROP {kind} {name} CASCADE")
     done = _schema.migrate(as_role(roles, "a2rchi_owner"))
     assert [each.name for each in done] == [FILES[-1]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import re
@@ -35,12 +36,13 @@ def commands(message: str) -> list[str]:
 
 
 def test_bm25_is_taken_up_once_it_is_preloaded(server_path: Path, caplog):
+    caplog.set_level(logging.INFO, "a2rchi_pg.store")
     with EmbeddedPostgres(server_path, preload=[], settings=SMALL) as server:
         assert len(migrate(server.dsn)) == len(FILES)
         with Database(server.dsn) as database:
             store = PostgresVectorStore(Letters(), database=database)
             store.add_texts(["a red fox", "a blue whale"])
-            assert Collections(database).all()[0].lexical == "fts"
+            assert Collections(database).all()[0].lexical == "words"
             assert store.bm25_search("whales")[0][0].page_content == "a blue whale"
         hint = next(r.getMessage() for r in caplog.records if "pg_textsearch" in r.getMessage())
         assert "adopt_extensions()" in hint

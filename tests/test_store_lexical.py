@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from psycopg import sql
 
 from a2rchi_pg import Collections
 from a2rchi_pg._op import execute, write
 from a2rchi_pg._search import MAX_QUERY_CHARACTERS, MAX_QUERY_WORDS
+from tests.lexical_support import assert_best, make_texts
 from tests.plugins.stores import CountingRunner, Twin, ask, ids, rows, scores
 
 if TYPE_CHECKING:
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(60)
 with_bm25 = pytest.mark.servers("embedded", "full")
-
-WORDS = ["alpha", "beta", "gamma", "delta", "whale", "zebra", "quark", "muon", "boson", "gluon"]
-
-
-def make_texts(count: int) -> list[str]:
-    """Texts of one to twelve words, some words far rarer than others."""
-    random = np.random.default_rng(count)
-    weights = np.array([2.0**-n for n in range(len(WORDS))])
-    weights /= weights.sum()
-    return [" ".join(random.choice(WORDS, random.integers(1, 13), p=weights)) for _ in range(count)]
 
 
 def oracle(store: PostgresVectorStore, query: str) -> dict[str, float]:
@@ -48,14 +38,6 @@ def oracle(store: PostgresVectorStore, query: str) -> dict[str, float]:
         query=query,
     )
     return {id_: score for id_, score in found if score > 0}
-
-
-def assert_best(found: Any, expected: dict[str, float], k: int) -> None:
-    """``found`` holds the ``k`` best of ``expected`` in order; which of equals is left open."""
-    best = sorted(expected.values(), reverse=True)[:k]
-    assert scores(found) == pytest.approx(best, rel=1e-4)
-    assert [expected[id_] for id_ in ids(found)] == pytest.approx(best, rel=1e-4)
-    assert len(set(ids(found))) == len(found)
 
 
 @with_bm25
@@ -215,15 +197,16 @@ def test_the_text_config_is_the_collections(new_store: NewStore):
 
 
 @pytest.mark.servers("plain")
-def test_v15_without_bm25_full_text_stands_in_and_says_so_once(
+def test_v15_without_its_index_bm25_is_computed_in_sql_and_says_so_once(
     store: PostgresVectorStore, caplog: pytest.LogCaptureFixture
 ):
     store.add_texts(["the whale", "a fox"], ids=["1", "2"])
-    with caplog.at_level(logging.WARNING, "a2rchi_pg"):
+    with caplog.at_level(logging.INFO, "a2rchi_pg.store"):
         for _ in range(3):
             assert ids(store.bm25_search("whales and ships")) == ["1"]
             assert ids(store.hybrid_search("whales", k=1)) == ["1"]
     assert [record.message.count("no BM25 index") for record in caplog.records] == [1]
+    assert "adopt_extensions()" in caplog.text
 
 
 @with_bm25

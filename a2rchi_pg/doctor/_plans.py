@@ -12,39 +12,28 @@ from a2rchi_pg.collections import list_collections
 from a2rchi_pg.doctor._finding import Finding, identifier, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from a2rchi_pg._flow import Flow
-    from a2rchi_pg._op import Op
-    from a2rchi_pg._vectors import Vector
     from a2rchi_pg.collections import Collection
 
 K = 10
-WORDS = "words of a question"  # whichever they are, they are looked up in the index
 
 
 def plans() -> Flow[list[Finding]]:
-    """A search of each kind in every collection, as hosts make it.
-
-    Searches by BM25 are not among them: they force their index.
-    """
+    """A search by a vector in every collection, as hosts make it; one by words forces its index."""
     off = yield disabled()
     found = list[Finding]()
     for collection in (yield list_collections()):
+        if not collection.vector_index:
+            continue
         for _, vector in (yield sampled_vectors(collection, 1)):
-            for index, search in _searches(collection, vector):
-                account = explanation(collection, (yield analysed(search)), None)
-                if index not in account.indexes and account.rows_examined > MANY_ROWS:
-                    found.append(_unused(collection, index, account.rows_examined, off))
+            search = _search.dense(collection, vector, K)
+            account = explanation(collection, (yield analysed(search)), None)
+            index = f"{collection.partition}_embedding"
+            if index not in account.indexes and account.rows_examined > MANY_ROWS:
+                found.append(_unused(collection, index, account.rows_examined, off))
     return found
-
-
-def _searches(collection: Collection, vector: Vector) -> Iterator[tuple[str, Op[object]]]:
-    """Each search with the index that is there for it."""
-    if collection.vector_index:
-        yield f"{collection.partition}_embedding", _search.dense(collection, vector, K)
-    if collection.lexical == "fts":
-        yield f"{collection.partition}_fts", _search.lexical(collection, WORDS, K)
 
 
 def _unused(collection: Collection, index: str, rows: int, off: Sequence[str]) -> Finding:

@@ -86,6 +86,36 @@ def test_m3_a_sqlite_catalog_arrives_with_all_it_knows(migrate, documents, tmp_p
     assert sha256(file.read_bytes()).hexdigest() == before
 
 
+def test_odd_rows_stop_nothing(migrate, dsn, documents, tmp_path):
+    deep = '{"a": ' + "[" * 5000 + "]" * 5000 + "}"
+    fill_sqlite(
+        tmp_path,
+        [
+            page(1, resource_hash="nul\0hash"),
+            page(2, resource_hash=""),
+            page(3, resource_hash="h" * 5000),
+            page(4, extra_json=deep),
+            page(5, extra_json='{"n": 1e999}'),
+            page(6, display_name="x" * 1_000_000),
+        ],
+    )
+    made = json.loads(migrate("run", "--run-id", "one", "--batch-size", "2", "--json")[1])[0]
+    assert made["outcomes"] == {"written": 3, "skipped": 3}
+    found = documents()
+    assert found.keys() == {"nulhash", f"{4:012x}", f"{6:012x}"}
+    assert found[f"{4:012x}"].metadata == {"extra_json": deep}
+    assert migrate("verify", "--run-id", "one")[0] == 0
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "x", "100001"])
+def test_a_batch_of_no_size_is_wrong_usage(migrate, tmp_path, capsys, size):
+    fill_sqlite(tmp_path, [page(1)])
+    with pytest.raises(SystemExit) as caught:
+        migrate("run", "--batch-size", size)
+    assert caught.value.code == 2
+    assert "--batch-size: must be a whole number from 1 to 100,000" in capsys.readouterr().err
+
+
 def test_the_later_sqlite_catalogs_with_a_column_more_are_the_same(migrate, documents, tmp_path):
     file = fill_sqlite(tmp_path, [page(1)])
     with closing(sqlite3.connect(file)) as connection, connection:
@@ -151,6 +181,19 @@ def test_a_yaml_index_with_its_metadata_files(migrate, documents, tmp_path):
     assert found["abc"].file_path == "websites/abc.html"
     assert {key for *_, key in made["notes"]} == {"abc", "odd"}
     assert migrate("verify", "--run-id", "one")[0] == 0
+
+
+def test_a_file_whose_aliases_grow_without_end_is_not_taken_in(migrate, documents, tmp_path):
+    fill_index(tmp_path, {"abc": {"display_name": "x"}})
+    lists = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    bomb = f"a0: &a0 [x]\n{lists}"
+    (tmp_path / "websites/abc.html.meta.yaml").write_text(bomb)
+    made = json.loads(migrate("run", "--run-id", "one", "--json")[1])[0]
+    assert made["outcomes"] == {"written": 1}
+    assert [note for _, note, *_ in made["notes"]] == ["its metadata file can't be read"]
+    (tmp_path / "index.yaml").write_text(bomb)
+    code, _, errors = migrate("run", "--run-id", "two")
+    assert (code, errors.count("\n"), "aliases grow" in errors) == (1, 1, True)
 
 
 def test_a_folder_of_the_first_versions(migrate, documents, tmp_path):

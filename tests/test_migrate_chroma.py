@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import sqlite3
+import string
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -234,6 +236,22 @@ def test_rows_that_conflict_or_cannot_be_stored_are_left_out_and_named(migrate, 
         ("skipped", "x" * 20),
         ("written", "silent"),
     ]
+
+
+def test_odd_ids_and_texts_stop_nothing(migrate, dsn, tmp_path):
+    collection = fill_chroma(persistent(tmp_path), 5)
+    letters = "".join(random.Random(1).choices(string.ascii_letters, k=5000))
+    odd = ["nul\0id", letters, " ", "tab\tnew\nline", "%s %(a)s'; --", "e\u0301é"]
+    for id_ in odd:
+        collection.add(ids=[id_], documents=["b" * 10], embeddings=[[1.0] * DIMENSIONS])
+    collection.add(ids=["long"], documents=["b" * 400_000], embeddings=[[1.0] * DIMENSIONS])
+    code, out, _ = migrate("run", "--run-id", "one", "--batch-size", "2", "--json", path=tmp_path)
+    made = json.loads(out)[0]
+    assert (code, made["outcomes"]) == (0, {"written": 9, "skipped": 3})
+    assert {key for *_, key in made["notes"]} == {repr("nul\0id"), letters, "long"}
+    assert {id_ for (id_,) in admin(dsn, f"SELECT id FROM {partition(dsn)}")} > set(odd[2:])
+    assert migrate("verify", "--run-id", "one", path=tmp_path)[0] == 0
+    assert migrate("rollback", "--run-id", "one", "--yes")[0] == 0
 
 
 @pytest.mark.parametrize("space", ["l2", "ip"])

@@ -6,6 +6,7 @@ import random
 import string
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from a2rchi_pg import Database
 from a2rchi_pg.errors import A2rchiError, InvalidInput, MigrationError, NotFound
@@ -14,6 +15,7 @@ from a2rchi_pg.migrate import (
     DocumentTarget,
     Row,
     Survey,
+    plan,
     report,
     rollback,
     run,
@@ -155,4 +157,12 @@ def test_keys_longer_than_an_index_takes_are_read_compared_and_taken_back(dsn):
 def test_a_name_that_no_run_can_have_is_refused_before_anything_is_read(dsn, source, name):
     with Database(dsn) as database, pytest.raises(InvalidInput, match="a run's name has"):
         run(database, source, DocumentTarget(), run_id=name)
+    assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]
+
+
+def test_a_target_that_takes_no_writes_shows_before_anything_is_done(dsn, source):
+    with Database(make_conninfo(dsn, options="-c default_transaction_read_only=on")) as database:
+        for does in (plan, run):
+            with pytest.raises(MigrationError, match="the target takes no writes"):
+                does(database, source, DocumentTarget(), batch_size=10)
     assert admin(dsn, "SELECT count(*) FROM migration_runs") == [(0,)]

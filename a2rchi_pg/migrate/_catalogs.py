@@ -143,7 +143,7 @@ def resource(row: dict[str, Any]) -> Entry:
     text = row.pop("extra_json", None) or "{}"
     try:
         extra = json.loads(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         return Entry(about=row | {"extra_json": str(text)}, notes=("extra_json is kept as text",))
@@ -249,11 +249,26 @@ def _yaml(file: Path) -> dict[str, Any]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        with readable(file), file.open(encoding="utf-8") as text:
-            found = yaml.load(text, loader)  # noqa: S506 - a safe one
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        with readable(file):
+            text = file.read_text(encoding="utf-8")
+        found = yaml.load(text, loader)  # noqa: S506 - a safe one
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         first = str(error).partition("\n")[0]
         raise MigrationError(f"{file} can't be read: {first}") from error
     if not isinstance(found, dict | None):
         raise MigrationError(f"{file} is no catalog: it holds no mapping")
+    if _is_larger(found, len(text) + 1):
+        raise MigrationError(f"{file} is no catalog: its aliases grow without end")
     return {str(key): value for key, value in (found or {}).items()}
+
+
+def _is_larger(value: object, most: int) -> bool:
+    """Whether it holds more values than that: as many as characters take aliases of aliases."""
+    waiting, seen = [value], 0
+    while waiting and seen <= most:
+        seen += 1
+        each = waiting.pop()
+        waiting += (
+            each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        )
+    return seen > most

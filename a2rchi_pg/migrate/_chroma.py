@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate._chunks import chunk_row
 from a2rchi_pg.migrate._files import is_file
+from a2rchi_pg.migrate._hashes import renamed, written
 from a2rchi_pg.migrate._source import Survey
 from a2rchi_pg.migrate._sqlite import read_sqlite
 
@@ -109,9 +111,10 @@ class ChromaSource:
 
     def batches(self, after: str | None, size: int) -> Iterator[Sequence[Row[Chunk]]]:
         """The records after an id."""
-        wanted = sorted(id_ for id_ in self._ids() if after is None or id_ > after)
+        names = renamed(self._ids(), written)
+        wanted = [key for key in names if after is None or key > after]
         for start in range(0, len(wanted), size):
-            ids = wanted[start : start + size]
+            ids = [names[key] for key in wanted[start : start + size]]
             with _errors(self.location):
                 got = self._collection.get(
                     ids=ids, include=["documents", "metadatas", "embeddings"]
@@ -121,8 +124,9 @@ class ChromaSource:
             columns = zip(
                 got["ids"], got["documents"], got["metadatas"], got["embeddings"], strict=True
             )
-            rows = [chunk_row(*record, dimensions=self.dimensions) for record in columns]
-            yield sorted(rows, key=lambda row: row.key)
+            rows = (chunk_row(*record, dimensions=self.dimensions) for record in columns)
+            named = [replace(row, key=written(row.key)) for row in rows]
+            yield sorted(named, key=lambda row: row.key)
 
     def _ids(self) -> set[str]:
         """Every id; what is read by offset is only names, and a count tells if one was missed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentTypeError
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from a2rchi_pg.migrate._sources import Sides
 
 DONE, FAILED, DIFFERENT = 0, 1, 4
+MAX_BATCH = 100_000
 
 
 def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
@@ -61,10 +63,9 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= MAX_BATCH:
+        raise ArgumentTypeError(f"must be a whole number from 1 to {MAX_BATCH:,}, got {text!r}")
+    return int(text)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -91,7 +91,7 @@ class RolledBack:
 def plan(database: Database, source: Source[T], target: Target[T], *, batch_size: int) -> Plan:
     """Look at both sides and at a first batch; nothing is written."""
     survey = source.survey()
-    target.check(database)
+    _check(database, target)
     started = time.monotonic()
     sample = next(source.batches(None, batch_size), [])
     took = time.monotonic() - started
@@ -136,7 +136,7 @@ def run(
     """
     name = _runs.checked_name(new_id() if run_id is None else run_id)
     total = source.survey().rows
-    target.check(database)
+    _check(database, target)
     with _alone(database):
         made = not target.exists(database)
         begun = database.run(
@@ -262,6 +262,13 @@ def _teller(progress: Progress | None, done: int, total: int) -> Callable[[int],
 
     tell(0)
     return tell
+
+
+def _check(database: Database, target: Target[Any]) -> None:
+    """Raise where rows couldn't be stored."""
+    if database.health().read_only:
+        raise MigrationError("the target takes no writes: it is a standby, or set to read only")
+    target.check(database)
 
 
 def new_id() -> str:

@@ -36,9 +36,10 @@ def renamed(names: Iterable[str], rename: Callable[[str], str]) -> dict[str, str
     new: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (rename(name) != name, name)):
         wanted = rename(name)
-        new[_written(name) if wanted in new else wanted] = name
+        new[written(name) if wanted in new else wanted] = name
     return dict(sorted(new.items()))
 
 
-def _written(name: str) -> str:
+def written(name: str) -> str:
+    """A name as a ledger can keep it: what PostgreSQL can't store is spelt out."""
     return name if clean_text(name) == name else ascii(name)

@@ -28,6 +28,8 @@ SAMPLE_HITS = 3  # fewer say no more than "few"
 # Ranking a row exactly takes ~2 µs. Scanning the vector index takes ~130 µs for each row wanted,
 # over the share of rows that meet the condition. The two break even at share² · rows = 66.
 BREAK_EVEN = 66
+# One in so many rows meets a condition: words are then weighed first, and it is asked afterwards.
+COMMON = 8
 PATIENCE = 2  # times the rows an index scan should have to see by the sample's share
 
 # A prepared statement may be planned once for all. That is right for a search of a whole index,
@@ -100,13 +102,14 @@ def sampled(collection: Collection, where: Clause, rows: int) -> sql.Composed:
 
     ``wide``: scanning the vector index is the faster way, unless what meets the condition lies far
     from the query; ``patience`` says after how many rows it has proved to. ``narrow``: too few to
-    count. Rows are picked by address, evenly over the table's pages. Their number is the
-    statistics', or before the first ANALYZE what fits on the pages at a typical length of text.
+    count; ``common``: enough to find them among all that match. Rows are picked by address, evenly
+    over the table's pages. Their number is the statistics', or before the first ANALYZE what fits
+    on the pages at a typical length of text.
     """
     row_bytes = 4 * collection.dimensions + 800
     return composed(
         """
-        SELECT met < {hits} AS narrow,
+        SELECT met < {hits} AS narrow, met * {common} > seen AS common,
             ({patience} * {rows}::bigint * seen / greatest(met, 1))::text AS patience,
             met >= {hits} AND met::float8 ^ 2 * (
                 SELECT CASE WHEN reltuples > 0 THEN reltuples
@@ -130,6 +133,7 @@ def sampled(collection: Collection, where: Clause, rows: int) -> sql.Composed:
         rows=sql.Literal(rows),
         patience=sql.Literal(PATIENCE),
         hits=sql.Literal(SAMPLE_HITS),
+        common=sql.Literal(COMMON),
         break_even=sql.Literal(BREAK_EVEN),
         page_bytes=sql.Literal(PAGE_BYTES),
         page_rows=sql.Literal(max(1, PAGE_BYTES // row_bytes)),

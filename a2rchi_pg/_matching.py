@@ -36,12 +36,9 @@ def matching(collection: Collection, where: Clause, count: int, spare: Spare | N
         words = composed(_ANY_WORD, collection)
         return Leg(body=composed(_FULL_TEXT, collection, where.seek, count, words=words))
     if collection.lexical == "words":
-        return Leg(body=_weighed(collection, where, count))
+        return _weighed(collection, where, count, spare)
     if where == EVERYTHING.clause:
-        if spare is None:
-            return Leg(body=composed(_BM25_OF_ALL, collection, most=sql.Literal(count)))
-        body = composed(_BM25_OF_ALL, collection, most=most(spare.few, count))
-        return Leg(before=spared(collection, spare), body=body)
+        return _of_all(collection, _BM25_OF_ALL, count, spare)
     narrow = "(SELECT narrow FROM sampled)"
     return Leg(
         before={
@@ -56,6 +53,13 @@ def matching(collection: Collection, where: Clause, count: int, spare: Spare | N
             scored=composed(_SCORED, collection, ELIGIBLE, count, query=plain(_QUERY)),
         ),
     )
+
+
+def _of_all(collection: Collection, template: str, count: int, spare: Spare | None) -> Leg:
+    """Without a condition: what the template makes of the rows wanted."""
+    rows = sql.Literal(count) if spare is None else most(spare.few, count)
+    before = {} if spare is None else spared(collection, spare)
+    return Leg(before=before, body=composed(template, collection, most=rows, among=_EVERYTHING))
 
 
 _QUERY = "to_bm25query(%(query)s, %(bm25_index)s)"
@@ -108,20 +112,51 @@ _SCORED = """
     {limit}
 """
 
-# Plans for itself, as the other does. What it may choose among is a list of addresses, or all.
-_WORDS = """
+# Plans for itself, as the other does. What it chooses among is a list of addresses, or all.
+_WEIGHED = """
     SELECT id, document_id, content, metadata, embedding, score
-    FROM words_ranked({collection_id}, %(query)s, {count}, {among}) AS ranked
+    FROM words_ranked({collection_id}, %(query)s, {most}, {among}) AS ranked
     JOIN {partition} AS chunk ON chunk.ctid = ranked.address
+    WHERE {condition}
 """
+# A condition that many meet is asked of the best of all, in which it should be met often enough.
+# Where it isn't, or few meet it, only what meets it is weighed.
+_PATIENCE = "(SELECT least(patience::bigint, 2147483647)::integer FROM sampled)"
+_AMONG_ALL = _WEIGHED + "ORDER BY score DESC, id {limit}"
+_EVERYTHING = plain("NULL")
+_AMONG_ELIGIBLE = "ARRAY(SELECT ctid FROM {partition} WHERE {condition})"
 
 
-def _weighed(collection: Collection, where: Clause, count: int) -> sql.Composed:
+def _weighed(collection: Collection, where: Clause, count: int, spare: Spare | None) -> Leg:
     if where == EVERYTHING.clause:
-        return composed(_WORDS, collection, count=count, among=plain("NULL"))
-    template = "ARRAY(SELECT ctid FROM {partition} WHERE {condition})"
-    among = composed(template, collection, where.seek)
-    return composed(_WORDS + "{limit}", collection, count=count, among=among)
+        return _of_all(collection, _WEIGHED, count, spare)
+    return Leg(
+        before={
+            "sampled": sampled(collection, where, count),
+            "foremost": composed(
+                _AMONG_ALL,
+                collection,
+                both("(SELECT common FROM sampled)", opaque(where)),
+                count,
+                most=plain(_PATIENCE),
+                among=_EVERYTHING,
+            ),
+            "sufficient": composed(
+                "SELECT count(*) = {count} AS yes FROM foremost", collection, count=count
+            ),
+        },
+        body=composed(
+            "SELECT * FROM foremost WHERE (SELECT yes FROM sufficient) UNION ALL ({exact})",
+            collection,
+            exact=composed(
+                _WEIGHED,
+                collection,
+                "(SELECT NOT yes FROM sufficient)",
+                most=sql.Literal(count),
+                among=composed(_AMONG_ELIGIBLE, collection, where.seek),
+            ),
+        ),
+    )
 
 
 # Words are ORed: no document holds all the words of a question.

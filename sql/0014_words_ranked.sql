@@ -1,8 +1,8 @@
 -- BM25 where pg_textsearch is missing, out of what PostgreSQL has: an index that finds the chunks
 -- with a word, their words with their places, and ts_rank().
 
--- How often a word occurs, ts_rank() tells: n times make 1 + 1/4 + … + 1/n², by a constant. These are
--- the middles between one number and the next; a tsvector keeps 255 places of a word at most.
+-- How often a word occurs, ts_rank() tells: n times make 1 + 1/4 + … + 1/n², by a constant. These
+-- are the middles between one number and the next; a tsvector keeps 255 places of a word at most.
 CREATE FUNCTION occurrence_bounds() RETURNS double precision[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
@@ -16,13 +16,13 @@ COMMENT ON FUNCTION occurrence_bounds() IS
 CREATE FUNCTION word_count_key(target collections) RETURNS text
     LANGUAGE sql IMMUTABLE
 AS $$
-    SELECT format('coalesce(word_count, (SELECT sum(cardinality(positions)) FROM unnest(%s)))::float8',
-        words_key(target))
+    SELECT format('coalesce(word_count, '
+        '(SELECT sum(cardinality(positions)) FROM unnest(%s)))::float8', words_key(target))
 $$;
 COMMENT ON FUNCTION word_count_key(collections) IS 'How many words a chunk has: an expression.';
 
--- Exact where there are no more than 256 pages; else the number is estimated as the planner does, and the
--- mean is that of so many pages. The same ones each time, so that scores don't change by themselves.
+-- Exact where there are no more than 256 pages; else the number is estimated as the planner does, and
+-- the mean is that of so many pages. The same ones each time: scores don't change by themselves.
 CREATE FUNCTION word_statistics(
     target collections, OUT chunks double precision, OUT mean_words double precision
 )
@@ -90,8 +90,8 @@ CREATE FUNCTION any_of(words tsquery[]) RETURNS tsquery
 AS $$ SELECT string_agg(word::text, ' | ')::tsquery FROM unnest(words) AS word $$;
 COMMENT ON FUNCTION any_of(tsquery[]) IS 'What a text with one of the words at least meets.';
 
--- Of those chunks that meet $1, at the addresses $2 if there are such, the $4 best. What ts_rank() says is
--- looked up in $3. Words are taken out of TOAST, and given one weight, once for all that are looked for.
+-- Of those chunks that meet $1, at the addresses $2 if there are such, the $4 best. What ts_rank()
+-- says is looked up in $3. Words are taken out of TOAST, and given one weight, once for all terms.
 CREATE FUNCTION weighing_query(
     target collections, words tsquery[], weights double precision[], mean_words double precision,
     among boolean
@@ -103,7 +103,8 @@ AS $$
         FROM (
             SELECT address, %s AS score
             FROM (
-                SELECT ctid AS address, id, setweight(%s, ''A'') AS words, %s + %s * %s AS norm
+                SELECT ctid AS address, id, setweight(%s, ''A'') AS words,
+                    %s + %s * %s AS norm
                 FROM %s
                 WHERE %s @@ $1 AND %s
                 OFFSET 0
@@ -111,8 +112,10 @@ AS $$
             ORDER BY score DESC, id
             LIMIT $4
         ) AS best',
-        (SELECT string_agg(format('%s * (1 - norm / (norm + width_bucket(ts_rank(words, %L), $3)))',
-            weight * (1 + target.k1), word), ' + ') FROM unnest(words, weights) AS t (word, weight)),
+        (SELECT string_agg(format(
+                '%s * (1 - norm / (norm + width_bucket(ts_rank(words, %L), $3)))',
+                weight * (1 + target.k1), word), ' + ')
+            FROM unnest(words, weights) AS t (word, weight)),
         words_key(target), target.k1 * (1 - target.b), target.k1 * target.b / mean_words,
         word_count_key(target), own_relation(chunk_partition(target)), words_key(target),
         CASE WHEN among THEN 'ctid = ANY ($2)' ELSE '$2 IS NULL' END)
@@ -121,8 +124,8 @@ COMMENT ON FUNCTION
     weighing_query(collections, tsquery[], double precision[], double precision, boolean)
     IS 'The text of the query that computes BM25 scores.';
 
--- Words that many chunks have say little. Once the others have found as many chunks as are wanted, those
--- that hold none of them need not be looked at, unless they could yet reach the least of these scores.
+-- Words that many chunks have say little. Once the others have found as many chunks as are wanted,
+-- those that hold none of them need not be looked at, unless they could reach the least of the scores.
 CREATE FUNCTION words_ranked(collection integer, query text, most integer, among tid[] DEFAULT NULL)
     RETURNS TABLE (address tid, score double precision)
     -- ROWS: few enough for the planner to fetch them by their addresses.
@@ -140,7 +143,8 @@ DECLARE
 BEGIN
     SELECT * INTO target FROM collections WHERE id = collection;
     IF own_relation(chunk_partition(target) || '_fts') IS NULL THEN
-        RAISE undefined_object USING MESSAGE = format('collection %s has no index of words', collection);
+        RAISE undefined_object
+            USING MESSAGE = format('collection %s has no index of words', collection);
     END IF;
     size := word_statistics(target);
     SELECT array_agg(w.word ORDER BY w.weight DESC) AS words,
@@ -153,7 +157,8 @@ BEGIN
         WHERE met * coalesce(cardinality(among) / size.chunks, 1) >= most;
 
     WHILE needed > used LOOP
-        EXECUTE weighing_query(target, asked.words, asked.weights, size.mean_words, among IS NOT NULL)
+        EXECUTE weighing_query(
+                target, asked.words, asked.weights, size.mean_words, among IS NOT NULL)
             INTO addresses, scores
             USING any_of(asked.words[:needed]), among, occurrence_bounds(), most;
         used := needed;
@@ -165,6 +170,7 @@ BEGIN
     RETURN QUERY SELECT * FROM unnest(addresses, scores);
 END
 $$;
-COMMENT ON FUNCTION words_ranked IS 'Addresses and BM25 scores of the best matches in one collection.';
+COMMENT ON FUNCTION words_ranked IS
+    'Addresses and BM25 scores of the best matches in one collection.';
 
 INSERT INTO schema_migrations (number, name) VALUES (14, '0014_words_ranked.sql');

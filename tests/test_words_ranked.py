@@ -157,6 +157,18 @@ def test_scores_are_near_where_a_large_collection_is_estimated(
         assert all(everything[id_] > 0.95 * least for id_ in ids(found))
 
 
+def test_k_is_reached_where_what_meets_a_common_condition_matches_worst(store: PostgresVectorStore):
+    texts = ["whale whale"] * 300 + ["whale " + "fox " * (20 + n) for n in range(200)]
+    names = [f"{n:03}" for n in range(500)]
+    store.add_texts(texts, [{"far": n >= 300} for n in range(500)], ids=names)
+    for k in (4, 150, 250):
+        far = oracle(store, "whale", far=True)
+        assert_best(store.bm25_search("whale", k=k, filter={"far": True}), far, k)
+        found = store.hybrid_search("whale", k=k, filter={"far": True})
+        assert len(found) == min(k, 200)
+        assert {document.metadata["far"] for document, _ in found} == {True}
+
+
 # -- what changes ---------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -281,6 +282,21 @@ def test_running_twice_doubles_nothing_and_what_is_there_is_never_overwritten(
     assert report(migrate, "--run-id", "two")["outcomes"] == {
         "kept": 19, "conflict": 1, "written": 1,
     }  # fmt: skip
+
+
+def test_a_plan_says_what_is_there_already_and_what_can_not_be_stored(migrate, dsn, tmp_path):
+    fill_sqlite(tmp_path, [page(n) for n in range(9)])
+    migrate("run", "--run-id", "one")
+    fill_sqlite(tmp_path, [page(9), page(10, resource_hash="h" * 3000)])
+    admin(dsn, "UPDATE documents SET url = 'mine' WHERE resource_hash <= %s", f"{1:012x}")
+    before = contents(dsn)
+    (plan,) = json.loads(migrate("plan", "--json")[1])
+    assert (plan["rows"], plan["sampled"]) == (11, 11)
+    assert (plan["present"], plan["conflicts"]) == (9, 2)
+    assert list(plan["problems"].values()) == [1]
+    assert "9 of them are there, 2 with other content" in migrate("plan")[1]
+    assert re.search("^  PostgreSQL 17.*, vector 0", migrate("run", "--dry-run")[1], re.MULTILINE)
+    assert contents(dsn) == before
 
 
 def test_verify_names_every_kind_of_damage(migrate, dsn, tmp_path):

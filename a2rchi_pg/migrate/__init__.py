@@ -8,8 +8,9 @@ from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
 from a2rchi_pg.migrate._documents import DocumentTarget
-from a2rchi_pg.migrate._engine import Differences, Plan, RolledBack, plan, rollback, run, verify
+from a2rchi_pg.migrate._engine import Differences, RolledBack, rollback, run, verify
 from a2rchi_pg.migrate._langchain import LangchainSource
+from a2rchi_pg.migrate._plan import Plan, plan
 from a2rchi_pg.migrate._reading import OtherDatabase
 from a2rchi_pg.migrate._report import Report, report
 from a2rchi_pg.migrate._runs import Run

@@ -13,6 +13,7 @@ from a2rchi_pg.database import Database
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate import _archi, _engine, _runs, _sources
 from a2rchi_pg.migrate._origin import Origin
+from a2rchi_pg.migrate._plan import plan
 from a2rchi_pg.migrate._progress import progress
 from a2rchi_pg.migrate._reading import DSN_VARIABLE
 from a2rchi_pg.migrate._report import report, shortened
@@ -30,7 +31,7 @@ MAX_BATCH = 100_000
 
 def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
     """The grammar of the commands; they are returned for what all commands take."""
-    plan = commands.add_parser("plan", help="say what a run would do; writes nothing")
+    planning = commands.add_parser("plan", help="say what a run would do; writes nothing")
     run = commands.add_parser("run", help="bring data over, or go on where a run stopped")
     verify = commands.add_parser("verify", help="compare both sides, row by row")
     rollback = commands.add_parser("rollback", help="take back what one run wrote")
@@ -41,9 +42,9 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
     )
     run.add_argument("--dry-run", action="store_true", help="the same as plan")
     rollback.add_argument("--yes", action="store_true", help="don't ask")
-    for command in (plan, run, verify):
+    for command in (planning, run, verify):
         _sources.add_options(command)
-    for command in (plan, run, verify, rollback):
+    for command in (planning, run, verify, rollback):
         command.add_argument("--batch-size", type=_positive, default=1000, metavar="N")
     for command in (run, verify, rollback, report):
         command.add_argument(
@@ -56,7 +57,7 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
     configs.add_argument(
         "--backup", metavar="FILE", type=Path, help="write them there, and say how to drop them"
     )
-    every = [plan, run, verify, rollback, report]
+    every = [planning, run, verify, rollback, report]
     for command in (*every, configs):
         command.add_argument("--json", action="store_true", help="write JSON")
     return every
@@ -78,19 +79,22 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _plan(database: Database, arguments: argparse.Namespace) -> int:
     plans = [
-        _engine.plan(database, source, target, batch_size=arguments.batch_size)
+        plan(database, source, target, batch_size=arguments.batch_size)
         for source, target in _sources.sides(arguments)
     ]
     if arguments.json:
-        return _json([asdict(plan) for plan in plans])
-    for plan in plans:
-        _say(f"from {plan.source} {plan.location}: {plan.rows:,} rows")
-        for name, value in plan.facts.items():
+        return _json([asdict(each) for each in plans])
+    for each in plans:
+        _say(f"from {each.source} {each.location}: {each.rows:,} rows")
+        for name, value in each.facts.items():
             _say(f"  {name}: {value}")
-        there = "which exists" if plan.target_exists else "which will be made"
-        _say(f"into {plan.target}, {there}")
-        _say(f"{plan.sampled:,} rows read; reading all would take about {plan.seconds:.0f} s")
-        for problem, rows in plan.problems.items():
+        there = "which exists" if each.target_exists else "which will be made"
+        _say(f"into {each.target}, {there}")
+        _say(f"  {each.server}")
+        _say(f"{each.sampled:,} rows read; reading all would take about {each.seconds:.0f} s")
+        if each.present:
+            _say(f"{each.present:,} of them are there, {each.conflicts:,} with other content")
+        for problem, rows in each.problems.items():
             _say(f"{rows:,} of them can't be stored: {problem}")
     return DONE
 

@@ -1,4 +1,4 @@
-"""Plan, run, verify, roll back: one way for every source and every target.
+"""Run, verify, roll back: one way for every source and every target.
 
 A batch is read while no connection is held, then stored in one transaction with the checkpoint and
 a fingerprint of each row. Nothing is overwritten, so a batch that is read twice is stored once, and
@@ -8,8 +8,6 @@ taking a run back is deleting what it wrote.
 from __future__ import annotations
 
 import secrets
-import time
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from a2rchi_pg._op import Steps
-    from a2rchi_pg.database import Database
+    from a2rchi_pg.database import Database, Health
     from a2rchi_pg.migrate._runs import Run
     from a2rchi_pg.migrate._source import Row, Source, Target
 
@@ -31,27 +29,6 @@ T = TypeVar("T")
 # Told the rows done and all there are, once before the first batch and then after each.
 Progress: TypeAlias = "Callable[[int, int], None]"
 EXAMPLES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a run would do.
-
-    Attributes:
-        sampled: Rows that were read and checked, of ``rows``.
-        problems: Why rows of the sample can't be stored, and how many.
-        seconds: How long reading all would take at the sample's speed.
-    """
-
-    source: str
-    location: str
-    target: str
-    target_exists: bool
-    rows: int
-    sampled: int
-    seconds: float
-    facts: dict[str, str]
-    problems: dict[str, int]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,26 +65,6 @@ class RolledBack:
     dropped: bool
 
 
-def plan(database: Database, source: Source[T], target: Target[T], *, batch_size: int) -> Plan:
-    """Look at both sides and at a first batch; nothing is written."""
-    survey = source.survey()
-    _check(database, target)
-    started = time.monotonic()
-    sample = next(source.batches(None, batch_size), [])
-    took = time.monotonic() - started
-    return Plan(
-        source=source.kind,
-        location=source.location,
-        target=target.name,
-        target_exists=target.exists(database),
-        rows=survey.rows,
-        sampled=len(sample),
-        seconds=took / max(len(sample), 1) * survey.rows,
-        facts=survey.facts,
-        problems=dict(Counter(row.problem for row in sample if row.problem is not None)),
-    )
-
-
 def run(
     database: Database,
     source: Source[T],
@@ -136,7 +93,7 @@ def run(
     """
     name = _runs.checked_name(new_id() if run_id is None else run_id)
     total = source.survey().rows
-    _check(database, target)
+    check(database, target)
     with _alone(database):
         made = not target.exists(database)
         begun = database.run(
@@ -264,11 +221,13 @@ def _teller(progress: Progress | None, done: int, total: int) -> Callable[[int],
     return tell
 
 
-def _check(database: Database, target: Target[Any]) -> None:
-    """Raise where rows couldn't be stored."""
-    if database.health().read_only:
+def check(database: Database, target: Target[Any]) -> Health:
+    """How the target is; raises where rows couldn't be stored."""
+    health = database.health()
+    if health.read_only:
         raise MigrationError("the target takes no writes: it is a standby, or set to read only")
     target.check(database)
+    return health
 
 
 def new_id() -> str:

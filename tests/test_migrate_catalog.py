@@ -17,6 +17,7 @@ from a2rchi_pg import CatalogRepository, Database
 from tests.catalogs_support import fill_index, fill_sqlite, fill_table, page, write_yaml
 from tests.database_support import admin
 from tests.migration_support import contents
+from tests.strikes_support import struck
 
 pytestmark = [pytest.mark.servers("embedded"), pytest.mark.timeout(120)]
 
@@ -106,6 +107,21 @@ def test_odd_rows_stop_nothing(migrate, dsn, documents, tmp_path):
     assert found.keys() == {"nulhash", f"{4:012x}", f"{6:012x}"}
     assert found[f"{4:012x}"].metadata == {"extra_json": deep}
     assert migrate("verify", "--run-id", "one")[0] == 0
+
+
+def test_stopped_by_hand_it_says_so_and_goes_on(migrate, dsn, tmp_path):
+    fill_sqlite(tmp_path, [page(n) for n in range(40)])
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with struck(stop, 40):
+        code, out, errors = migrate("run", "--run-id", "one", "--batch-size", "5")
+    assert (code, out) == (130, "")
+    assert errors.splitlines()[-1].startswith("stopped: what was stored stays")
+    assert 0 < admin(dsn, "SELECT count(*) FROM documents")[0][0] < 40
+    assert migrate("run", "--run-id", "one")[0] == 0
+    assert admin(dsn, "SELECT count(*) FROM documents") == [(40,)]
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "x", "100001"])

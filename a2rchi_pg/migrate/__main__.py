@@ -2,7 +2,7 @@
 
 Exit codes: 0 done (``status``: up to date; ``verify``: no differences), 1 an error (on stderr),
 2 wrong usage, 3 ``status`` found migrations to apply, 4 ``verify`` found differences or
-``rollback`` left rows that were changed since.
+``rollback`` left rows that were changed since, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from a2rchi_pg.migrate import _data
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DONE, FAILED, PENDING = 0, 1, 3
+DONE, FAILED, PENDING, STOPPED = 0, 1, 3, 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except A2rchiError as error:
         sys.stderr.write(f"error: {error}\n")
         return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "stopped: what was stored stays, and the same command goes on from there\n"
+        )
+        return STOPPED
 
 
 if __name__ == "__main__":

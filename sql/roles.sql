@@ -65,6 +65,15 @@ BEGIN
             END IF;
         END IF;
     END LOOP;
+    -- A migration of data lets the numbers of these go on after those that came.
+    FOR item IN
+        SELECT pg_get_serial_sequence(quote_ident(t.name), t.number) AS sequence
+        FROM (VALUES ('conversation_metadata', 'conversation_id'), ('conversations', 'message_id'),
+            ('agent_tool_calls', 'id'), ('ab_comparisons', 'comparison_id')) AS t (name, number)
+        JOIN pg_class c ON c.relname = t.name AND c.relnamespace = here AND c.relowner = ANY (ours)
+    LOOP
+        EXECUTE format('GRANT SELECT, UPDATE ON SEQUENCE %s TO a2rchi_application', item.sequence);
+    END LOOP;
     FOR item IN
         SELECT p.oid::regprocedure AS name
         FROM pg_proc p

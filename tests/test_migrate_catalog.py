@@ -310,6 +310,7 @@ def test_a_plan_says_what_is_there_already_and_what_can_not_be_stored(migrate, d
     assert (plan["rows"], plan["sampled"]) == (11, 11)
     assert (plan["present"], plan["conflicts"]) == (9, 2)
     assert list(plan["problems"].values()) == [1]
+    assert 0 < plan["megabytes"] < 1
     assert "9 of them are there, 2 with other content" in migrate("plan")[1]
     assert re.search("^  PostgreSQL 17.*, vector 0", migrate("run", "--dry-run")[1], re.MULTILINE)
     assert contents(dsn) == before

@@ -91,7 +91,10 @@ def _plan(database: Database, arguments: argparse.Namespace) -> int:
         there = "which exists" if each.target_exists else "which will be made"
         _say(f"into {each.target}, {there}")
         _say(f"  {each.server}")
-        _say(f"{each.sampled:,} rows read; reading all would take about {each.seconds:.0f} s")
+        _say(
+            f"{each.sampled:,} rows read; all would take about {each.seconds:.0f} s to read and "
+            f"{each.megabytes:,.0f} MB to store"
+        )
         if each.present:
             _say(f"{each.present:,} of them are there, {each.conflicts:,} with other content")
         for problem, rows in each.problems.items():

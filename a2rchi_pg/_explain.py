@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 GOOD_RECALL = 0.95
 MANY_ROWS = 10_000
+# Functions that search an index of their own accord, and what a collection's is called.
+_READ_BY = {"bm25_ranked": "_bm25", "words_ranked": "_fts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +56,10 @@ def explanation(
     ran = [node for node in _nodes(account["Plan"]) if node["Actual Loops"]]
     scans = [node for node in ran if node.get("Relation Name") == collection.partition]
     indexes = {node["Index Name"] for node in ran if "Index Name" in node}
-    for function, suffix in (("bm25_ranked", "_bm25"), ("words_ranked", "_fts")):
-        if any(node.get("Function Name") == function for node in ran):
-            indexes.add(collection.partition + suffix)
+    called = {node.get("Function Name") for node in ran}
+    indexes |= {
+        collection.partition + suffix for name, suffix in _READ_BY.items() if name in called
+    }
     examined = sum(map(_rows, scans))
     sequential = any("Seq Scan" in node["Node Type"] for node in scans)
     return Explanation(

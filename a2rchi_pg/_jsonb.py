@@ -5,6 +5,7 @@ from __future__ import annotations
 from json import JSONDecoder
 from typing import TYPE_CHECKING, Any
 
+from psycopg import DataError
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
@@ -22,7 +23,7 @@ class _JsonbBinaryLoader(Loader):
 
     def load(self, data: Buffer) -> Any:
         if data[0] != _VERSION:
-            raise ValueError(f"a jsonb of version {data[0]} can't be read, only of {_VERSION}")
+            raise DataError(f"a jsonb of version {data[0]} can't be read, only of {_VERSION}")
         return _decode(str(data[1:], "utf-8"))[0]
 
 

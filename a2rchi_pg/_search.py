@@ -78,7 +78,7 @@ def dense(
             vector=vector,
             zero=0,
             effort=_effort(collection, rows, ef_search, filtered=filtered),
-            least_effort=_effort(collection, spare.few if spare else rows, ef_search),
+            least_effort=_effort(collection, spare.few, ef_search) if spare else None,
             **condition.params,
             **shown.params,
         )
@@ -150,7 +150,7 @@ def hybrid(
             effort=_effort(
                 collection, k, ef_search, filtered=filtered, at_least=count * shown.spare
             ),
-            least_effort=_effort(collection, k, ef_search, at_least=spare.few if spare else count),
+            least_effort=_effort(collection, k, ef_search, at_least=spare.few) if spare else None,
             **_words(collection, query),
             **condition.params,
             **shown.params,

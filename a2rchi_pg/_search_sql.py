@@ -32,7 +32,10 @@ SPARE_OF_FEW = 0.4  # what is added to the rows wanted where a user chose few do
 
 
 class Sizes(NamedTuple):
-    """How many rows a hybrid search returns, and asks of its legs: times ``spare`` at first."""
+    """How many rows a hybrid search returns, and asks of its legs: times ``spare`` at first.
+
+    Where ``few`` holds, hardly more of them than are wanted.
+    """
 
     k: int
     candidates: int

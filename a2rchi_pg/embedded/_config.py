@@ -65,7 +65,7 @@ def settings_file(
 
 
 def _by_memory(memory: int, shm_free: int) -> dict[str, Setting]:
-    maintenance = _between(64 * _MB, memory // 16, 2 * _GB)
+    maintenance = _between(64 * _MB, memory // 8, 8 * _GB)
     return {
         "shared_buffers": _kb(_between(32 * _MB, memory // 8, 2 * _GB)),
         "effective_cache_size": _kb(memory // 2),

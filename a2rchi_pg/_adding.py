@@ -14,7 +14,7 @@ from a2rchi_pg._records import Record, document_records, records
 from a2rchi_pg._store import DEFAULT_BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from typing import Self
 
     from langchain_core.documents import Document
@@ -137,6 +137,69 @@ class FillableStore(BoundStore):
         only(kwargs, ADDING, "aadd_documents()")
         return await self._ado(self._add_documents(documents, ids, batch_size, document_id))
 
+    def stream_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        embeddings: Iterable[ArrayLike] | None = None,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int = DEFAULT_BATCH,
+        document_id: int | None = None,
+    ) -> Iterator[list[str]]:
+        """Store documents batch by batch, and tell of each batch when it is committed.
+
+        Memory stays bounded however many there are, where ``add_*`` returns every id (about
+        100 bytes each), and a caller sees how far it is. Nothing is read before it is asked for.
+        Whoever stops asking leaves the batches so far stored, and missing indexes to the next add.
+
+        Args:
+            documents: The documents, read ``batch_size`` at a time.
+            embeddings: One vector for each, ``(dim,)`` in float32, if the model is not to be asked.
+            ids: One for each, or else the documents' own.
+            batch_size: Documents a transaction holds.
+            document_id: The row of ``documents`` that they are chunks of.
+
+        Yields:
+            The ids of a batch, in the order given.
+
+        Raises:
+            InvalidInput: If something can't be stored; the batches told of are.
+            DimensionMismatch: If the vectors don't fit the collection; the same.
+        """
+        given = document_records(documents, ids, embeddings)
+        return self._batches(given, *_checked(batch_size, document_id))
+
+    def astream_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        embeddings: Iterable[ArrayLike] | None = None,
+        ids: Iterable[str | None] | None = None,
+        batch_size: int = DEFAULT_BATCH,
+        document_id: int | None = None,
+    ) -> AsyncIterator[list[str]]:
+        """The asynchronous twin of :meth:`stream_documents`."""
+        given = document_records(documents, ids, embeddings)
+        return self._abatches(given, *_checked(batch_size, document_id))
+
+    def _batches(
+        self, source: Iterator[Record], batch_size: int, document_id: int | None
+    ) -> Iterator[list[str]]:
+        stored = 0
+        while ids := self._do(self._store.add_next(source, batch_size, document_id)):
+            stored += len(ids)
+            yield ids
+        self._do(self._store.finish(stored))
+
+    async def _abatches(
+        self, source: Iterator[Record], batch_size: int, document_id: int | None
+    ) -> AsyncIterator[list[str]]:
+        stored = 0
+        while ids := await self._ado(self._store.add_next(source, batch_size, document_id)):
+            stored += len(ids)
+            yield ids
+        await self._ado(self._store.finish(stored))
+
     def _add(
         self,
         texts: Iterable[str],
@@ -162,9 +225,7 @@ class FillableStore(BoundStore):
     def _put(
         self, given: Iterable[Record], at_once: bool, batch_size: int, document_id: int | None
     ) -> Flow[list[str]]:
-        batch_size = whole(batch_size, "batch_size", 1)
-        if document_id is not None:
-            document_id = row_id(document_id, "document_id")
+        batch_size, document_id = _checked(batch_size, document_id)
         if at_once:
             return self._store.add(given, document_id)
         return self._store.add_stream(given, batch_size, document_id)
@@ -238,3 +299,8 @@ class FillableStore(BoundStore):
         store = cls(embedding, database=database, collection=collection)
         await store.aadd_documents(documents, ids=ids, **kwargs)
         return store
+
+
+def _checked(batch_size: int, document_id: int | None) -> tuple[int, int | None]:
+    document = None if document_id is None else row_id(document_id, "document_id")
+    return whole(batch_size, "batch_size", 1), document

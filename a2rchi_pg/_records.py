@@ -46,15 +46,15 @@ def records(
         "embeddings": _unless_none(vectors, "embeddings", "vectors"),
     }
     for position, row in enumerate(_rows(given)):
-        if row.get("embeddings", ()) is None:
-            raise InvalidInput(f"item {position}: its vector is None")
         yield _record(
             position, row["texts"], row.get("metadatas"), row.get("ids"), row.get("embeddings")
         )
 
 
 def document_records(
-    documents: Iterable[Document], ids: Iterable[str | None] | None
+    documents: Iterable[Document],
+    ids: Iterable[str | None] | None,
+    vectors: Iterable[ArrayLike] | None = None,
 ) -> Iterator[Record]:
     """Records of documents, under ``ids`` or else the documents' own.
 
@@ -64,6 +64,7 @@ def document_records(
     given = {
         "documents": many(documents, "documents", "LangChain documents"),
         "ids": _unless_none(ids, "ids", "strings"),
+        "embeddings": _unless_none(vectors, "embeddings", "vectors"),
     }
     for position, row in enumerate(_rows(given)):
         document = row["documents"]
@@ -71,8 +72,9 @@ def document_records(
             raise InvalidInput(
                 f"item {position}: documents must be LangChain documents, got {shown(document)}"
             )
-        id_ = row.get("ids", document.id)
-        yield _record(position, document.page_content, document.metadata, id_, None)
+        content, metadata = document.page_content, document.metadata
+        id_, vector = row.get("ids", document.id), row.get("embeddings")
+        yield _record(position, content, metadata, id_, vector)
 
 
 def _unless_none(column: Iterable[Any] | None, name: str, of: str) -> Iterable[Any] | None:
@@ -105,6 +107,8 @@ def _rows(given: Mapping[str, Iterable[Any] | None]) -> Iterator[dict[str, Any]]
         ended = [name for name, value in row.items() if value is end]
         if len(ended) == len(row):
             return
+        if row.get("embeddings", ()) is None:
+            raise InvalidInput(f"item {position}: its vector is None")
         if ended:
             longer = ", ".join(name for name in row if name not in ended)
             raise InvalidInput(

@@ -137,7 +137,7 @@ class Refill(Store):
             after = last
         else:
             yield from self._mirror(origin, [], after, None)
-        yield from self._finish(done)
+        yield from self.finish(done)
 
     def _prepare(self, origin: Collection) -> Flow[None]:
         if not self._strict:

@@ -26,7 +26,7 @@ from a2rchi_pg.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from a2rchi_pg._inspection import MetadataField
     from a2rchi_pg._op import Op
@@ -62,7 +62,7 @@ class Store(Searches):
             if made_way:
                 yield from self._build(self.spec.name)
             raise
-        yield from self._finish(len(latest))
+        yield from self.finish(len(latest))
         return [record.id for record in everything]
 
     def add_stream(
@@ -71,18 +71,25 @@ class Store(Searches):
         """Embed and store batch by batch, one transaction each, in bounded memory."""
         source, stored = iter(given), list[str]()
         try:
-            while batch := list(islice(source, batch_size)):
-                latest = list({record.id: record for record in batch}.values())
-                yield from self._write((yield from self._embed(latest)), document_id)
-                stored += [record.id for record in batch]
+            while ids := (yield from self.add_next(source, batch_size, document_id)):
+                stored += ids
         except Exception as error:
             if not stored:
                 raise
             raise PartialWrite(
                 f"stopped after {len(stored)} texts were stored: {error}", ids=stored
             ) from error
-        yield from self._finish(len(stored))
+        yield from self.finish(len(stored))
         return stored
+
+    def add_next(
+        self, source: Iterator[Record], batch_size: int, document_id: int | None
+    ) -> Flow[list[str]]:
+        """Embed and store the next batch in one transaction; its ids, none at the stream's end."""
+        batch = list(islice(source, batch_size))
+        latest = list({record.id: record for record in batch}.values())
+        yield from self._write((yield from self._embed(latest)), document_id)
+        return [record.id for record in batch]
 
     def _embed(self, latest: list[Record]) -> Flow[list[Batch]]:
         source, batches = iter(latest), list[Batch]()
@@ -108,7 +115,7 @@ class Store(Searches):
         self._known = self._built_for = None
         return True
 
-    def _finish(self, added: int) -> Flow[None]:
+    def finish(self, added: int) -> Flow[None]:
         """What rows that came in make due: indexes that are missing, and another sample."""
         known = self._known
         if not added or known is None:

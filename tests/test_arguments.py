@@ -6,7 +6,6 @@ Nothing is asked of the model or of a database: here is neither.
 from __future__ import annotations
 
 import inspect
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from langchain_core.embeddings import Embeddings
 
 from a2rchi_pg import A2rchiError, PostgresRetriever, PostgresVectorStore
 from a2rchi_pg._options import SEARCHES
+from tests.plugins.stores import gathered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +46,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "add_texts": {"texts": ["text"]},
     "add_embeddings": {"texts": ["text"], "embeddings": [[1.0]]},
     "add_documents": {"documents": [Document("text")]},
+    "stream_documents": {"documents": [Document("text")]},
     "delete": {},
     "update_metadata": {"patch": {}},
     "get_by_ids": {},
@@ -72,7 +73,7 @@ NO_NUMBER = ["0.5", True, np.nan, [0.5], 1j, -0.1]
 NO_STRING = [None, 5, b"bytes", ["text"]]
 NO_VECTOR = [None, "text", [], [[1.0]], [1j], ["1"], [None], [np.nan], [1e39], [1e-30], [1e30], {}]
 
-ADDING = ("add_texts", "add_embeddings", "add_documents")
+ADDING = ("add_texts", "add_embeddings", "add_documents", "stream_documents")
 FILTERED = (*SEARCHING, "count", "find", "metadata_values", "delete", "update_metadata")
 ASKING = (*QUESTIONS, *HYBRID, *MMR[:1], "explain", "search")
 # Argument: the methods that take it, and what none of them takes.
@@ -98,8 +99,8 @@ BAD: dict[str, tuple[tuple[str, ...], list[Any]]] = {
     "search_type": (("search", "explain"), [None, "foo", 5, ["mmr"]]),
     "texts": (ADDING[:2], [None, *NO_LIST, [5]]),
     "metadatas": (ADDING[:2], [*NO_LIST, [], [{}, {}]]),
-    "embeddings": (("add_embeddings",), [None, *NO_LIST, []]),
-    "documents": (("add_documents",), [None, *NO_LIST, ["text"]]),
+    "embeddings": (("add_embeddings", "stream_documents"), [*NO_LIST, []]),
+    "documents": (ADDING[2:], [None, *NO_LIST, ["text"]]),
     "ids": (ADDING, [*NO_LIST, [5], [], ["1", "2"]]),
     "patch": (("update_metadata",), [None, ["a"], "text", {"a": object()}, {3: 1}]),
     "remove": (("update_metadata",), [None, *NO_LIST, [5]]),
@@ -117,6 +118,7 @@ CASES += [
     (method, "ids", [5, b"bytes", {"a": 1}, [5]])
     for method in ("delete", "update_metadata", "get_by_ids")
 ]
+CASES += [("add_embeddings", "embeddings", [None])]
 
 
 @pytest.fixture
@@ -129,8 +131,7 @@ def call(request: pytest.FixtureRequest, store: PostgresVectorStore) -> Callable
     async def call(name: str, **arguments: Any) -> Any:
         method = getattr(store, request.param + name)
         args = [arguments.pop("ids")] if name == "get_by_ids" else []
-        result = method(*args, **arguments)
-        return await result if isawaitable(result) else result
+        return await gathered(method(*args, **arguments))
 
     return call
 

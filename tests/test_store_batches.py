@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,57 @@ async def test_a_stream_that_stops_before_its_first_batch_raises_what_stopped_it
     with pytest.raises(InvalidInput, match="item 1"):
         await twin.add_texts(text for text in ["good", 3])  # type: ignore[misc]
     assert await twin.count() == 0
+
+
+def test_a_stream_tells_of_each_batch_when_it_is_committed(store: PostgresVectorStore):
+    told = store.stream_documents(
+        (Document(f"text {n}", id=f"{n:02}") for n in range(25)), batch_size=10
+    )
+    for start, end in ((0, 10), (10, 20), (20, 25)):
+        assert next(told) == [f"{n:02}" for n in range(start, end)]
+        assert store.count() == end
+    assert list(told) == []
+
+
+async def test_a_stream_takes_ids_and_vectors_of_its_own(twin: Twin, model: WordModel):
+    documents = [Document("fox", id="not this"), Document("hen", metadata={"n": 1})]
+    told = await twin.stream_documents(documents, embeddings=[[1, 0], [0, 2]], ids=["a", "b"])
+    assert told == [["a", "b"]]
+    assert model.asked == []
+    stored = [(row.id, row.content, row.metadata, list(row.embedding)) for row in rows(twin.target)]
+    assert stored == [("a", "fox", {}, [1, 0]), ("b", "hen", {"n": 1}, [0, 2])]
+
+
+async def test_a_stream_that_stops_leaves_what_it_told_of(store: PostgresVectorStore):
+    documents = [Document(f"text {n}", id=str(n)) for n in range(3)]
+    told = store.astream_documents([*documents, "no document"], batch_size=2)  # type: ignore[list-item]
+    assert await anext(told) == ["0", "1"]
+    with pytest.raises(InvalidInput, match="item 3: documents must be"):
+        await anext(told)
+    assert [row.id for row in rows(store)] == ["0", "1"]
+
+
+def test_a_streams_memory_does_not_grow_with_it(store: PostgresVectorStore):
+    def peak(batches: int) -> int:
+        tracemalloc.reset_peak()
+        documents = (Document(f"{n:1000}") for n in range(100 * batches))
+        vectors = (np.ones(64, np.float32) for _ in range(100 * batches))
+        for _ in store.stream_documents(documents, embeddings=vectors, batch_size=100):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    try:
+        peak(3)  # what is kept for good
+        assert peak(60) < 1.5 * peak(3)
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_stream_builds_the_indexes_at_its_end(twin: Twin):
+    await twin.stream_documents([Document("fox")], embeddings=[[1, 0]])
+    collections = Twin(Collections(twin.target.database), twin.way)
+    assert (await collections.get(twin.target.collection_name)).vector_index
 
 
 async def test_an_id_that_comes_again_later_in_a_stream_wins(twin: Twin):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from inspect import isawaitable
 from secrets import token_hex
@@ -26,7 +27,7 @@ from tests.plugins.servers import new_database
 from tests.roles_support import acting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_core.documents import Document
     from numpy.typing import NDArray
@@ -82,9 +83,18 @@ class Twin:
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
-            return await result if isawaitable(result) else result
+            return await gathered(result)
 
         return call
+
+
+async def gathered(result: Any) -> Any:
+    """What a sync or async method comes to; all of what a stream yields."""
+    if isinstance(result, AsyncIterator):
+        return [item async for item in result]
+    if isinstance(result, Iterator):
+        return list(result)
+    return await result if isawaitable(result) else result
 
 
 class Row(NamedTuple):

@@ -132,10 +132,16 @@ SECTIONS: dict[str, tuple[str, dict[str, Cell]]] = {
             "rows": number("rows", 0),
             "rows/s": number("rows_per_second", 0),
             "MB above the interpreter": number("above_interpreter_mb", 0),
-            "p50 ms": number("p50_ms"),
-            "× smallest": number("growth"),
-            "p99 ms": number("p99_ms"),
             "recall@10": right("recall"),
+            **{
+                f"{kind} {title}": number(f"{kind}_{key}")
+                for kind in ("dense", "bm25", "hybrid")
+                for title, key in (
+                    ("p50 ms", "p50_ms"),
+                    ("× smallest", "growth"),
+                    ("bare × smallest", "bare_growth"),
+                )
+            },
             "note": text("note"),
         },
     ),

@@ -425,8 +425,8 @@ GB = 1024**3
     ("memory", "shm", "expected"),
     [
         (GB, 64 * 1024**2, ["131072kB", "sysv"]),
-        (64 * GB, 32 * GB, ["2097152kB", "posix"]),
-        (64 * GB, GB, ["2097152kB", "sysv"]),
+        (64 * GB, 32 * GB, ["4194304kB", "posix"]),
+        (64 * GB, GB, ["4194304kB", "sysv"]),
     ],
 )
 def test_memory_follows_the_machine(memory: int, shm: int, expected: list[str]):

@@ -67,7 +67,7 @@ def settings_file(
 def _by_memory(memory: int, shm_free: int) -> dict[str, Setting]:
     maintenance = _between(64 * _MB, memory // 8, 8 * _GB)
     return {
-        "shared_buffers": _kb(_between(32 * _MB, memory // 8, 2 * _GB)),
+        "shared_buffers": _kb(_between(32 * _MB, memory // 8, 4 * _GB)),
         "effective_cache_size": _kb(memory // 2),
         "maintenance_work_mem": _kb(maintenance),
         "work_mem": _kb(_between(4 * _MB, memory // 512, 64 * _MB)),

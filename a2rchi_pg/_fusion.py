@@ -76,9 +76,9 @@ def _weight(value: float | None, name: str) -> float | None:
 # it isn't known, because the collection was never sampled, the least similar candidate stands in.
 
 RECIPROCAL_RANKS = """
-    (coalesce(%(semantic_weight)s::float8 / ({rrf_k} + semantic_rank), 0)
-     + coalesce(%(bm25_weight)s::float8 / ({rrf_k} + bm25_rank), 0))
-    * ({rrf_k} + 1) / (%(semantic_weight)s::float8 + %(bm25_weight)s::float8)
+    (%(semantic_weight)s::float8 * coalesce(({rrf_k} + 1)::float8 / ({rrf_k} + semantic_rank), 0)
+     + %(bm25_weight)s::float8 * coalesce(({rrf_k} + 1)::float8 / ({rrf_k} + bm25_rank), 0))
+    / (%(semantic_weight)s::float8 + %(bm25_weight)s::float8)
 """
 CONVEX = """
     (%(semantic_weight)s::float8

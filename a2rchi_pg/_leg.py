@@ -39,6 +39,12 @@ LIMIT = own_sql("LIMIT {count}")
 LIMIT_OF_CUSTOM_PLAN = own_sql("LIMIT {count} + %(zero)s::int")
 
 OPERATORS: dict[Metric, str] = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
+# A zero vector has no direction, and so no cosine: it is as far away as can be.
+DISTANCES: dict[Metric, str] = {
+    "cosine": "coalesce(nullif(embedding <=> %(vector)s, 'NaN'), 2)",
+    "l2": "embedding <-> %(vector)s",
+    "inner_product": "embedding <#> %(vector)s",
+}
 
 
 class Spare(NamedTuple):
@@ -73,7 +79,7 @@ def composed(
         collection_id=sql.Literal(collection.id),
         dimensions=sql.Literal(collection.dimensions),
         text_config=sql.Composed([sql.Literal(collection.text_config), sql.SQL("::regconfig")]),
-        operator=own_sql(OPERATORS[collection.metric]),
+        distance=own_sql(DISTANCES[collection.metric]),
         condition=own_sql(condition),
         count=sql.Literal(count),
         **{"limit": limit(count, LIMIT_OF_CUSTOM_PLAN), **parts},

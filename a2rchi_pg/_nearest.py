@@ -83,8 +83,7 @@ def indexed_rows(collection: Collection, k: int) -> int:
 
 
 _EXACT = """
-    SELECT id, document_id, content, metadata, embedding,
-           embedding {operator} %(vector)s AS distance
+    SELECT id, document_id, content, metadata, embedding, {distance} AS distance
     FROM {partition}
     WHERE {condition}
     ORDER BY distance, id
@@ -99,8 +98,8 @@ def _exact(collection: Collection, condition: str, k: int) -> sql.Composed:
 def _reranked(collection: Collection, candidates: sql.Composed) -> sql.Composed:
     """Candidates of the index, which may know bits or halves, with their exact distances."""
     return composed(
-        "SELECT id, document_id, content, metadata, embedding, "
-        "embedding {operator} %(vector)s AS distance FROM ({candidates}) AS candidate",
+        "SELECT id, document_id, content, metadata, embedding, {distance} AS distance "
+        "FROM ({candidates}) AS candidate",
         collection,
         candidates=candidates,
     )

@@ -38,7 +38,7 @@ MAX_QUERY_CHARACTERS = 20_000
 
 Hit: TypeAlias = tuple[str, str, dict[str, Any], float]  # id, content, metadata, distance or score
 # A hit, followed by its rank and distance in the dense leg, its rank and score in the lexical one,
-# whether any row of that came twice, and whether rows that aren't shown left too few others.
+# and whether any row of that came twice.
 HybridRow: TypeAlias = tuple[
     str,
     str,
@@ -48,7 +48,6 @@ HybridRow: TypeAlias = tuple[
     float | None,
     int | None,
     float | None,
-    bool | None,
     bool | None,
 ]
 
@@ -132,6 +131,7 @@ def hybrid(
 ) -> Steps[list[HybridRow]]:
     """The ``k`` best chunks of both rankings fused, highest score first, ties by id.
 
+    None at all where rows that may not be shown leave too few others in one of the rankings.
     ``words`` rows are asked of the lexical leg: more where some came twice; see lexical().
     """
     count = max(fusion.candidates, k)

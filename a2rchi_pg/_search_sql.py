@@ -18,7 +18,7 @@ from a2rchi_pg._fusion import (
     SIMILARITY,
     THEORETICAL_MINIMUM,
 )
-from a2rchi_pg._leg import Leg, Spare, composed
+from a2rchi_pg._leg import DISTANCES, Leg, Spare, composed
 from a2rchi_pg._matching import matching
 from a2rchi_pg._nearest import nearest
 from a2rchi_pg._op import own_sql
@@ -96,28 +96,27 @@ def lexical_sql(
     )
 
 
+# Where hidden rows leave too few others, they stay, so that one row at least says that it is short.
 # OFFSET: what is asked of each row, it is asked once.
 _SHOWN = """
     SELECT * FROM (
         SELECT *, count(*) FILTER (WHERE shown) OVER () < least({count}, count(*) OVER ()) AS short
         FROM (SELECT *, {shown} AS shown FROM ({leg}) AS leg OFFSET 0) AS leg
     ) AS leg
-    WHERE shown
+    WHERE shown OR short
 """
 
 
 def _seen(collection: Collection, leg: Leg, shown: Clause, count: int) -> sql.Composed:
-    """The rows of a leg that may be shown, each with whether hidden ones leave too few of them."""
+    """The rows of a leg that may be shown, or, where these are too few, all of it, named short."""
     if shown == EVERYTHING.clause:
         return composed("SELECT *, false AS short FROM ({leg}) AS leg", collection, leg=leg.body)
     return composed(_SHOWN, collection, count=count, leg=leg.body, shown=own_sql(shown.test))
 
 
-# A distance is NaN where a zero vector has no direction.
 _BY_DISTANCE = """
     SELECT id, distance, short, row_number() OVER (ORDER BY distance, id) AS semantic_rank
     FROM ({nearest}) AS nearest
-    WHERE distance <> 'NaN'
     ORDER BY distance, id
     LIMIT {count}
 """
@@ -135,9 +134,9 @@ _BY_WORDS = """
     ORDER BY id, score DESC
 """
 # Subqueries, not CTEs: in a materialised CTE pg_textsearch computes every score a second time.
+# A leg that is short makes the answer empty: nothing in it is what it would be without hidden rows.
 _HYBRID = """
-    SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score, repeated,
-           short
+    SELECT id, content, metadata, score, semantic_rank, distance, bm25_rank, bm25_score, repeated
     FROM (
         SELECT *, {score} AS score
         FROM (
@@ -154,7 +153,8 @@ _HYBRID = """
                 FROM ({by_distance}) AS dense FULL JOIN ({by_words}) AS lexical USING (id)
             ) AS candidate
         ) AS candidate
-        WHERE (%(semantic_weight)s::float8 > 0 OR bm25_rank IS NOT NULL)
+        WHERE NOT short
+            AND (%(semantic_weight)s::float8 > 0 OR bm25_rank IS NOT NULL)
             AND (%(bm25_weight)s::float8 > 0 OR semantic_rank IS NOT NULL)
         ORDER BY score DESC, id
         LIMIT {count}
@@ -210,7 +210,7 @@ def _fused(collection: Collection, fusion: FusionName) -> dict[str, sql.Composab
             similarity=own_sql(MEAN_SIMILARITY[collection.metric]),
         ),
         "similarity": own_sql(SIMILARITY[collection.metric]),
-        "lexical_distance": composed("nullif(embedding {operator} %(vector)s, 'NaN')", collection),
+        "lexical_distance": own_sql(DISTANCES[collection.metric]),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2rchi_pg import _search
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OPPOSITE = 2.0  # the greatest cosine distance
 DEEPER = 8  # times as many rows, where deleted ones stand in the way of the lexical index
 
 
@@ -61,8 +59,7 @@ class Searches(Target):
                 )
             )
 
-        hits = yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits))
-        return _with_distances(hits)
+        return (yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits)))
 
     def diverse(
         self,
@@ -105,18 +102,16 @@ class Searches(Target):
             return []
         words = clean_text(string(query, "query"))
         vector = yield from self._vector(query)
-        if not vector.any():  # it has no direction; words are all there is
-            fusion = replace(fusion, semantic_weight=0.0, bm25_weight=1.0)
 
         def best(condition: Condition, shown: Shown) -> Flow[list[HybridRow]]:
             def rows(count: int) -> Flow[list[HybridRow]]:
                 return self._with_words(
                     lambda c: _search.hybrid(
-                        _fits(c, fusion),
+                        c,
                         _comparable(c, vector),
                         words,
                         k,
-                        fusion=fusion,
+                        fusion=_fitting(c, fusion, vector),
                         condition=condition,
                         shown=shown,
                         ef_search=options.ef_search,
@@ -126,7 +121,7 @@ class Searches(Target):
 
             return _deeper(rows, max(fusion.candidates, k), lambda hits: bool(hits[0][8]))
 
-        return (yield from _shown(options, best, lambda hits: bool(hits) and not hits[0][9]))
+        return (yield from _shown(options, best, bool))
 
     def explain(
         self, query: str, search_type: str, k: int, options: SearchOptions, fusion: Fusion
@@ -198,13 +193,6 @@ def _comparable(collection: Collection, vector: Vector) -> Vector:
     return as_vector(vector, collection.dimensions, halves=halves)
 
 
-def _with_distances(hits: list[Any]) -> list[Any]:
-    """Hits by cosine of which the last are zero vectors: without direction, so the farthest."""
-    if not hits or not isnan(hits[-1][3]):
-        return hits
-    return [(*hit[:3], OPPOSITE, *hit[4:]) if isnan(hit[3]) else hit for hit in hits]
-
-
 def _explained(
     collection: Collection,
     words: str,
@@ -224,11 +212,11 @@ def _explained(
     )
     if fusion is not None:
         op = _search.hybrid(
-            _fits(collection, fusion),
+            collection,
             vector,
             words,
             k,
-            fusion=fusion,
+            fusion=_fitting(collection, fusion, vector),
             condition=condition,
             shown=shown,
             ef_search=effort,
@@ -245,10 +233,13 @@ def _recall(found: list[Hit], exact: list[Hit]) -> float:
     return len({hit[0] for hit in found} & {hit[0] for hit in exact}) / len(exact)
 
 
-def _fits(collection: Collection, fusion: Fusion) -> Collection:
+def _fitting(collection: Collection, fusion: Fusion, vector: Vector) -> Fusion:
+    """The fusion, by words alone where no vector is nearer than another to this one."""
     if fusion.name == "tm2c2" and collection.metric != "cosine":
         raise InvalidInput(
             "fusion 'tm2c2' needs the metric cosine, which has a least value; collection "
             f"{collection.name!r} has {collection.metric}: use 'calibrated' or 'rrf'"
         )
-    return collection
+    if collection.metric != "l2" and not vector.any():
+        return replace(fusion, semantic_weight=0.0, bm25_weight=1.0)
+    return fusion

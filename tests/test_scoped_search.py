@@ -162,6 +162,26 @@ def test_few_choices_may_hide_all_that_is_near(store, sql, model):
     assert set(SEARCHES["similarity"](store, 0, user_id="ada")) == set(model.nearest(0, seen))
 
 
+@pytest.mark.parametrize("scope", [{}, {"user_id": "ada"}])
+@pytest.mark.parametrize(
+    ("rank", "search", "best"),
+    [("semantic_rank", "similarity_search_with_score", 200), ("bm25_rank", "bm25_search", 100)],
+)
+def test_a_ranking_goes_further_down_where_all_its_best_are_hidden(
+    store, sql, rank, search, best, scope
+):
+    near = {int(hit.id) % DOCUMENTS for hit, _ in getattr(store, search)("topic0", k=best)}
+    off = "UPDATE documents SET enabled = false WHERE resource_hash = ANY(%s)"
+    if scope:
+        choose(sql, "ada", near, on=False)
+    else:
+        sql.execute(off, [[str(n) for n in near]])
+    hits = store.hybrid_search_with_details("topic0", k=K, fusion="rrf", **scope)
+    assert len(hits) == K
+    assert not {int(hit.document.id) % DOCUMENTS for hit in hits} & near
+    assert 1 in {getattr(hit, rank) for hit in hits}
+
+
 @pytest.mark.servers("embedded", "full")
 @pytest.mark.parametrize("name", ["similarity", "bm25", "hybrid"])
 def test_who_chose_little_is_searched_for_little(store, sql, name):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from langchain_core.embeddings import Embeddings
 
 from tests.plugins.stores import Twin, WordModel, ids, scores
 
@@ -18,6 +19,16 @@ pytestmark = pytest.mark.timeout(60)
 
 FUSIONS = ("calibrated", "tm2c2", "rrf")
 WORDS = ("whale", "fox", "tree", "stone", "alpha", "beta", "gamma")
+
+
+class Nothing(Embeddings):
+    """Knows no text: every vector is zero."""
+
+    def embed_query(self, text: str) -> list[float]:
+        return [0.0 * len(text), 0.0]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
 
 
 def make_texts(count: int) -> list[str]:
@@ -163,6 +174,34 @@ async def test_any_fusion_gives_k_in_order_between_0_and_1(twin: Twin, fusion: A
         found = await twin.hybrid_search("whale stone", k=k, fusion=fusion)
         assert len(set(ids(found))) == k
         assert all(1 >= better >= worse >= 0 for better, worse in pairwise(scores(found)))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_what_is_first_in_both_rankings_scores_1_whatever_their_weights(
+    store: PostgresVectorStore, fusion: Any
+):
+    store.add_texts(["whale"])
+    for weight in range(0, 1001, 25):
+        found = store.hybrid_search("whale", semantic_weight=weight / 1000, fusion=fusion)
+        assert scores(found) == [1], weight
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+async def test_texts_whose_vector_is_zero_are_the_farthest_of_all(twin: Twin, fusion: Any):
+    vectors = [[0.0] * 64, [1.0] * 64, [-1.0] * 64]
+    await twin.add_embeddings(["nothing", "one", "two"], vectors, ids=["0", "1", "2"])
+    found = await twin.hybrid_search_with_details("one", k=3, fusion=fusion)
+    ranked = {hit.document.id: (hit.semantic_rank, hit.distance) for hit in found}
+    assert found[0].document.id == "1"
+    assert ranked["0"] == (3, 2.0)
+
+
+def test_only_by_length_a_vector_of_zero_is_near_or_far(new_store: NewStore):
+    for metric, expected in (("cosine", []), ("inner_product", []), ("l2", ["1", "2"])):
+        store = new_store(metric=metric, embedding=Nothing())
+        store.add_embeddings(["one", "two"], [[1.0, 0.0], [0.0, 2.0]], ids=["1", "2"])
+        assert ids(store.hybrid_search("no such words", k=2)) == expected, metric
+        assert ids(store.hybrid_search("two", k=1, bm25_weight=1)) == ["2"]
 
 
 @pytest.mark.parametrize("metric", ["l2", "inner_product"])

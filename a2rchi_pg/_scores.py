@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from a2rchi_pg.collections import Metric
 
 
-def relevance(metric: Metric) -> Callable[[float], float]:
+def relevance_of(metric: Metric) -> Callable[[float], float]:
     """The map from a distance of ``metric`` to a relevance in [0, 1], higher is better.
 
     * cosine: the cosine similarity ``1 - d``, what LangChain's own stores return, with opposite

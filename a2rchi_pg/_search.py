@@ -18,6 +18,7 @@ from a2rchi_pg._filters import EVERYTHING, Condition
 from a2rchi_pg._nearest import indexed_rows
 from a2rchi_pg._op import Steps, fetch_tuples, read
 from a2rchi_pg._scope import ALL_SHOWN
+from a2rchi_pg._scores import relevance_of
 from a2rchi_pg._search_sql import Sizes, dense_sql, hybrid_sql, lexical_sql, spare_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ def dense(
             **shown.params,
         )
     )
+
+
+@read
+def relevant(collection: Collection, vector: Vector, k: int, **options: Any) -> Steps[list[Any]]:
+    """The rows of :func:`dense` with their relevance, 0 to 1, in place of the distance."""
+    relevance = relevance_of(collection.metric)
+    rows = yield from dense(collection, vector, k, **options)
+    return [(*row[:3], relevance(row[3]), *row[4:]) for row in rows]
 
 
 @read

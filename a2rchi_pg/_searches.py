@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from a2rchi_pg import _search
@@ -37,10 +38,18 @@ class Searches(Target):
 
     def dense(self, query: str | Vector, k: int, options: SearchOptions) -> Flow[list[Hit]]:
         """The nearest chunks with their distances."""
-        return (yield from self._dense(query, k, options, with_vectors=False))
+        return (yield from self._dense(query, k, options, _search.dense))
+
+    def relevant(self, query: str, k: int, options: SearchOptions) -> Flow[list[Hit]]:
+        """The nearest chunks with their relevance, by the metric of the collection they are of."""
+        return (yield from self._dense(query, k, options, _search.relevant))
 
     def _dense(
-        self, query: str | Vector, k: int, options: SearchOptions, *, with_vectors: bool
+        self,
+        query: str | Vector,
+        k: int,
+        options: SearchOptions,
+        search: Callable[..., Op[list[Any]]],
     ) -> Flow[list[Any]]:
         if not (k := whole(k, "k")):
             return []
@@ -48,14 +57,13 @@ class Searches(Target):
 
         def best(condition: Condition, shown: Shown) -> Flow[list[Any] | None]:
             return self._query(
-                lambda c: _search.dense(
+                lambda c: search(
                     c,
                     _comparable(c, vector),
                     k,
                     condition=condition,
                     shown=shown,
                     ef_search=options.ef_search,
-                    with_vectors=with_vectors,
                 )
             )
 
@@ -73,7 +81,8 @@ class Searches(Target):
         """``k`` of the ``fetch_k`` nearest chunks, chosen to differ from one another."""
         count = max(whole(fetch_k, "fetch_k"), whole(k, "k"))
         vector = yield from self._vector(query)
-        hits = yield from self._dense(vector, count, options, with_vectors=True)
+        with_vectors = partial(_search.dense, with_vectors=True)
+        hits = yield from self._dense(vector, count, options, with_vectors)
         chosen = diversify(vector, [hit[5] for hit in hits], k, lambda_mult) if k else []
         return [hits[position][:4] for position in chosen]
 

@@ -11,13 +11,10 @@ from a2rchi_pg._arguments import mapping, number, one_of, only, string
 from a2rchi_pg._browsing import as_documents
 from a2rchi_pg._hybrid import HybridStore, scored
 from a2rchi_pg._options import SEARCHES, search_options
-from a2rchi_pg._scores import relevance
 from a2rchi_pg._vectors import as_vector
 from a2rchi_pg.retriever import PostgresRetriever
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_core.documents import Document
     from numpy.typing import ArrayLike
 
@@ -186,21 +183,12 @@ class PostgresVectorStore(HybridStore):
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        hits = self.similarity_search_with_score(query, k, **kwargs)
-        return self._relevant(hits)
+        return scored(self._do(self._relevant(query, k, kwargs)))
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        hits = await self.asimilarity_search_with_score(query, k, **kwargs)
-        return self._relevant(hits)
-
-    def _relevant(self, hits: list[tuple[Document, float]]) -> list[tuple[Document, float]]:
-        score = self._select_relevance_score_fn()
-        return [(document, score(distance)) for document, distance in hits]
-
-    def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        return relevance((self._store.collection or self._store.spec).metric)
+        return scored(await self._ado(self._relevant(query, k, kwargs)))
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
@@ -331,6 +319,9 @@ class PostgresVectorStore(HybridStore):
     ) -> Flow[list[Hit]]:
         only(given, SEARCHES["similarity"], f"{called}()")
         return self._store.dense(query, k, search_options(**given))
+
+    def _relevant(self, query: str, k: int, given: dict[str, Any]) -> Flow[list[Hit]]:
+        return self._store.relevant(string(query, "query"), k, search_options(**given))
 
     def _diverse(
         self,

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from a2rchi_pg import Collections
+from a2rchi_pg import Collections, PostgresVectorStore
 from tests.plugins.stores import CountingRunner, Twin, WordModel, ask, ids, rows, scores
 
 if TYPE_CHECKING:
-    from a2rchi_pg import Database, PostgresVectorStore
+    from a2rchi_pg import Database
+    from a2rchi_pg._op import Op
     from tests.plugins.stores import NewStore
 
 pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
@@ -72,6 +73,32 @@ def test_a_text_is_as_relevant_to_itself_as_can_be(new_store: NewStore):
         ((found, score), _) = store.similarity_search_with_relevance_scores("the very words")
         assert found.page_content == "the very words"
         assert score == pytest.approx(1, abs=1e-3)
+
+
+class Forgetful(CountingRunner):
+    """After each operation its store looks the collection up anew, as where somebody indexed it."""
+
+    store: PostgresVectorStore
+
+    def run(self, op: Op[Any]) -> Any:
+        result = super().run(op)
+        self.store._store.forget()  # what a writer in another thread does
+        return result
+
+
+def test_relevance_is_by_the_metric_of_the_collection_that_was_searched(
+    new_store: NewStore, common: Database, model: WordModel
+):
+    written = new_store(metric="l2")
+    written.add_texts(["red fox", "blue whale"])
+    runner = Forgetful(common)
+    runner.store = store = PostgresVectorStore(
+        model, database=runner, collection=written.collection_name
+    )
+    found = store.similarity_search_with_relevance_scores("red fox", k=2)
+    assert found == written.similarity_search_with_relevance_scores("red fox", k=2)
+    distances = scores(store.similarity_search_with_score("red fox", k=2))
+    assert scores(found) == pytest.approx([1 / (1 + distance) for distance in distances])
 
 
 async def test_a_score_threshold_keeps_what_is_at_least_that_relevant(twin: Twin):

@@ -258,7 +258,7 @@ class HybridStore(BrowsableStore):
 
         Args:
             query: What to look for.
-            k: How many.
+            k: How many, at least 1.
             search_type: ``"similarity"``, ``"bm25"`` or ``"hybrid"``.
             filter: As for the search.
             ef_search: As for the search.

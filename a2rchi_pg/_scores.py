@@ -1,4 +1,4 @@
-"""What a distance says about relevance, and which of several near chunks to keep."""
+"""What distances say: about relevance, about recall, and which of several near chunks to keep."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from a2rchi_pg._vectors import Vector
     from a2rchi_pg.collections import Metric
@@ -44,6 +45,24 @@ _RELEVANCE: dict[Metric, Callable[[float], float]] = {
     "l2": _l2,
     "inner_product": _inner_product,
 }
+
+
+def recall(found: Sequence[Any], nearest: Sequence[Any]) -> float:
+    """Share of the exact nearest hits that were found.
+
+    By distance, as of chunks equally far any is as good as another.
+    """
+    return within(found, nearest[-1]) / len(nearest) if nearest else 1.0
+
+
+def within(hits: Sequence[Any], farthest: Any) -> int:
+    """How many hits are no farther than one of them."""
+    distance = farthest[3]
+    return sum(hit[3] <= distance + _TIE * max(1.0, abs(distance)) for hit in hits)
+
+
+# Distances come from the same vectors by the same operator; only their last bit may differ.
+_TIE = 1e-6
 
 
 def diversify(query: Vector, vectors: Sequence[Vector], k: int, lambda_mult: float) -> list[int]:

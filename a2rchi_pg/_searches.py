@@ -13,7 +13,7 @@ from a2rchi_pg._explain import Explanation, analysed, explanation
 from a2rchi_pg._filters import EVERYTHING, Condition
 from a2rchi_pg._flow import EmbedQuery, Flow
 from a2rchi_pg._scope import ALL_SHOWN
-from a2rchi_pg._scores import diversify
+from a2rchi_pg._scores import diversify, recall
 from a2rchi_pg._target import Target
 from a2rchi_pg._vectors import Vector, as_vector
 from a2rchi_pg.errors import InvalidInput, NotFound
@@ -67,7 +67,7 @@ class Searches(Target):
                 )
             )
 
-        return (yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits)))
+        return (yield from _shown(options, best, _all_shown))
 
     def diverse(
         self,
@@ -100,7 +100,7 @@ class Searches(Target):
 
             return _deeper(rows, k, lambda hits: len({hit[0] for hit in hits}) < len(hits))
 
-        hits = yield from _shown(options, best, lambda hits: all(hit[4] for hit in hits))
+        hits = yield from _shown(options, best, _all_shown)
         return list({hit[0]: hit for hit in hits}.values())[:k]
 
     def hybrid(
@@ -137,7 +137,7 @@ class Searches(Target):
     ) -> Flow[Explanation]:
         """Run a search under EXPLAIN ANALYZE, and measure the recall of its dense part."""
         one_of(search_type, "search_type", _EXPLAINABLE)
-        words, k = clean_text(string(query, "query")), whole(k, "k")
+        words, k = clean_text(string(query, "query")), whole(k, "k", 1)
         yield from self.existing()
         vector = None if search_type == "bm25" else (yield from self._vector(query))
         fused = fusion if search_type == "hybrid" else None
@@ -172,6 +172,10 @@ def _shown(
     if hits is None or shown is ALL_SHOWN or enough(hits):
         return hits or []
     return (yield from best(options.scope.within(condition), ALL_SHOWN)) or []
+
+
+def _all_shown(hits: list[Any]) -> bool:
+    return all(hit[4] for hit in hits)
 
 
 def _at_first(options: SearchOptions) -> tuple[Condition, Shown]:
@@ -211,35 +215,37 @@ def _explained(
     fusion: Fusion | None,
 ) -> Flow[Explanation]:
     """An account of a search by words, by a vector, or by both where they are to be fused."""
-    condition, shown = _at_first(options)
     if vector is None:
-        op: Op[Any] = _search.lexical(collection, words, k, condition=condition, shown=shown)
-        return explanation(collection, (yield analysed(op)), None)
+        by_words = partial(_search.lexical, collection, words, k)
+        lexical = yield from _answering(options, by_words, _all_shown)
+        return explanation(collection, (yield analysed(lexical)), None)
     vector, effort = _comparable(collection, vector), options.ef_search
-    op = dense = _search.dense(
-        collection, vector, k, condition=condition, shown=shown, ef_search=effort
-    )
+    near = partial(_search.dense, collection, vector, k, ef_search=effort)
+    dense = yield from _answering(options, near, _all_shown)
+    op: Op[Any] = dense
     if fusion is not None:
-        op = _search.hybrid(
-            collection,
-            vector,
-            words,
-            k,
-            fusion=_fitting(collection, fusion, vector),
-            condition=condition,
-            shown=shown,
-            ef_search=effort,
-        )
-    seen = condition if shown is ALL_SHOWN else options.scope.within(condition)
-    exact = _search.dense(replace(collection, vector_index=False), vector, k, condition=seen)
+        fused = partial(_search.hybrid, collection, vector, words, k, ef_search=effort)
+        fitting = _fitting(collection, fusion, vector)
+        op = yield from _answering(options, partial(fused, fusion=fitting), bool)
+    exact = _search.dense(
+        replace(collection, vector_index=False),
+        vector,
+        k,
+        condition=options.scope.within(options.condition),
+    )
     account = yield analysed(op)
-    return explanation(collection, account, _recall((yield dense), (yield exact)))
+    return explanation(collection, account, recall((yield dense), (yield exact)))
 
 
-def _recall(found: list[Hit], exact: list[Hit]) -> float:
-    if not exact:
-        return 1.0
-    return len({hit[0] for hit in found} & {hit[0] for hit in exact}) / len(exact)
+def _answering(
+    options: SearchOptions, search: Callable[..., Op[list[T]]], enough: Callable[[list[T]], bool]
+) -> Flow[Op[list[T]]]:
+    """The operation that a search is answered by: see :func:`_shown`."""
+    condition, shown = _at_first(options)
+    first = search(condition=condition, shown=shown)
+    if shown is ALL_SHOWN or enough((yield first)):
+        return first
+    return search(condition=options.scope.within(condition), shown=ALL_SHOWN)
 
 
 def _fitting(collection: Collection, fusion: Fusion, vector: Vector) -> Fusion:

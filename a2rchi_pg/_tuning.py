@@ -12,6 +12,7 @@ from a2rchi_pg import _search
 from a2rchi_pg._chunks import rendered
 from a2rchi_pg._maintenance import existing
 from a2rchi_pg._op import Steps, fetch_tuples, fetch_value, read, write
+from a2rchi_pg._scores import recall, within
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ EFFORTS = {
     "hnsw": (40, 64, 100, 150, 200, 400, 800),
     "ivfflat": (1, 2, 4, 8, 16, 32, 64, 128, 256),
 }
-# Distances come from the same vectors by the same operator; only their last bit may differ.
-_TIE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +115,8 @@ def measured_recall(collection: Collection, k: int, sample: int) -> Flow[Measure
     for id_, vector in (yield sampled_vectors(collection, sample)):
         nearest = _others((yield _search.dense(exact, vector, k + 1)), id_, k)
         hits = yield _search.dense(indexed, vector, len(nearest) + 1)
-        shares.append(_recall(_others(hits, id_, len(nearest)), nearest))
-        crowded += bool(nearest) and _within(nearest, nearest[0]) == k
+        shares.append(recall(_others(hits, id_, len(nearest)), nearest))
+        crowded += bool(nearest) and within(nearest, nearest[0]) == k
     if not shares:
         return None
     return Measured(recall=statistics.fmean(shares), sampled=len(shares), crowded=crowded)
@@ -136,7 +135,7 @@ def _trial(
         before = time.perf_counter()
         hits = yield _search.dense(indexed, vector, len(nearest) + 1, ef_search=effort)
         times.append(1000 * (time.perf_counter() - before))
-        shares.append(_recall(_others(hits, id_, len(nearest)), nearest))
+        shares.append(recall(_others(hits, id_, len(nearest)), nearest))
     return Trial(
         ef_search=effort,
         recall=statistics.fmean(shares),
@@ -147,17 +146,6 @@ def _trial(
 def _others(hits: list[Any], id_: str, k: int) -> list[Hit]:
     """The ``k`` nearest but the chunk itself."""
     return [hit for hit in hits if hit[0] != id_][:k]
-
-
-def _recall(found: Sequence[Hit], nearest: Sequence[Hit]) -> float:
-    """By distance, as of chunks equally far any is as good as another."""
-    return _within(found, nearest[-1]) / len(nearest) if nearest else 1.0
-
-
-def _within(hits: Sequence[Hit], farthest: Hit) -> int:
-    """How many are no farther than one of them."""
-    distance = farthest[3]
-    return sum(hit[3] <= distance + _TIE * max(1.0, abs(distance)) for hit in hits)
 
 
 def _choice(trials: Sequence[Trial], target: float, probes: Sequence[object]) -> Tuning:

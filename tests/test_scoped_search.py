@@ -199,6 +199,16 @@ def test_who_chose_little_is_searched_for_little(store, sql, name):
 
 
 @pytest.mark.parametrize("name", ["similarity", "bm25", "hybrid"])
+def test_explain_is_about_the_search_that_went_further_down(store, sql, name):
+    near = {int(hit.id) % DOCUMENTS for hit, _ in store.similarity_search_with_score("topic0", 200)}
+    near |= {int(hit.id) % DOCUMENTS for hit, _ in store.bm25_search("topic0", 100)}
+    choose(sql, "ada", near, on=False)
+    explained = store.explain("topic0", K, search_type=name, user_id="ada")
+    assert explained.plan["Plan"]["Actual Rows"] == K
+    assert explained.recall is None if name == "bm25" else explained.recall >= 0.9
+
+
+@pytest.mark.parametrize("name", ["similarity", "bm25", "hybrid"])
 def test_the_narrowest_choice_decides(store, sql, name):
     search = SEARCHES[name]
     top = search(store, 3)

@@ -250,6 +250,15 @@ def test_mmr_picks_what_langchains_own_function_picks(measured, lambda_mult: flo
     assert ids(found) == [f"{nearest[n]:02}" for n in picked]
 
 
+def test_explain_takes_any_of_equal_chunks_for_as_good_as_another(new_store: NewStore):
+    store = new_store()
+    places = np.repeat(RANDOM.normal(size=(15, 64)), 10, axis=0)
+    store.add_embeddings(["a text"] * 150, places, ids=[f"{n:03}" for n in range(150)])
+    explained = [store.explain("a text", k, search_type="similarity") for k in (1, 3, 5)]
+    assert [each.recall for each in explained] == [1, 1, 1]
+    assert all(each.indexes for each in explained)
+
+
 # -- awkward vectors ----------------------------------------------------------------------------
 
 

@@ -169,7 +169,7 @@ def hybrid(
 
 def _planned(collection: Collection, k: int) -> Collection:
     """The collection, without its vector index where ``k`` is a large part of it."""
-    if collection.vector_index and k * EXACT_SHARE > collection.calibrated_rows > 0:
+    if collection.vector_index and k * EXACT_SHARE > collection.rows > 0:
         return replace(collection, vector_index=False)
     return collection
 

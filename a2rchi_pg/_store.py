@@ -102,7 +102,7 @@ class Store(Searches):
     def _make_way(self, count: int) -> Flow[bool]:
         """Drop the indexes before so many rows come that building them anew is the faster way."""
         known = yield from self._resolve()
-        if known is None or count < max(LARGE_LOAD, known.calibrated_rows):
+        if known is None or count < max(LARGE_LOAD, known.rows):
             return False
         if not known.vector_index and known.lexical == "fts":
             return False
@@ -124,9 +124,11 @@ class Store(Searches):
         if (missing or self._built_for != known.id) and (yield from self._build(known.name)):
             self._built_for = known.id
         self._added += added
-        if self._added >= max(known.calibrated_rows, self._calibrated_rows):
+        sampled = max(known.calibrated_rows, self._calibrated_rows)
+        if self._added >= sampled or known.rows >= 2 * sampled:  # others may have added more
             self._added = 0
-            self._calibrated_rows = (yield from self._query(lambda c: calibrate(c.name))) or 0
+            rows = (yield from self._query(lambda c: calibrate(c.name))) or 0
+            self._calibrated_rows = max(rows, known.rows)
 
     def _build(self, name: str) -> Flow[bool]:
         """Build what is missing; a failure is no reason to say that the rows are not in."""

@@ -110,7 +110,7 @@ def tune(name: str, target_recall: float, k: int, sample: int) -> Flow[Tuning]:
 def measured_recall(collection: Collection, k: int, sample: int) -> Flow[Measured | None]:
     """What share of the ``k`` nearest searches find as they are set; None where it is empty."""
     exact = replace(collection, vector_index=False)
-    indexed = replace(collection, calibrated_rows=0)
+    indexed = replace(collection, rows=0)
     shares, crowded = list[float](), 0
     for id_, vector in (yield sampled_vectors(collection, sample)):
         nearest = _others((yield _search.dense(exact, vector, k + 1)), id_, k)
@@ -129,7 +129,7 @@ def _trial(
     truth: Sequence[Sequence[Hit]],
 ) -> Flow[Trial]:
     # Forced: for a k that is a large part of the table, a search would leave the index aside.
-    indexed = replace(collection, calibrated_rows=0)
+    indexed = replace(collection, rows=0)
     shares, times = list[float](), list[float]()
     for (id_, vector), nearest in zip(probes, truth, strict=True):
         before = time.perf_counter()

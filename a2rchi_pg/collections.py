@@ -137,7 +137,8 @@ class Collection:
             computed in SQL where that is missing; ``"fts"``, PostgreSQL's full-text search while
             there is no index for either.
         ef_search: How hard searches look that don't say, as :meth:`Collections.tune` set it.
-        calibrated_rows: About how many rows there were when it was last sampled for hybrid search.
+        rows: About how many chunks it has, as last sampled or by the server's statistics.
+        calibrated_rows: How many those were when it was last sampled for hybrid search.
     """
 
     id: int
@@ -157,6 +158,7 @@ class Collection:
     partition: str
     vector_index: bool
     lexical: Literal["bm25", "words", "fts"]
+    rows: int = field(compare=False)
     calibrated_rows: int = field(compare=False)
     fields: Mapping[str, FieldType] = field(hash=False)
     ef_search: int | None = field(compare=False)
@@ -218,6 +220,9 @@ _SELECT = """
            CASE WHEN own_relation(chunk_partition(c) || '_bm25') IS NOT NULL THEN 'bm25'
                 WHEN own_relation(chunk_partition(c) || '_fts') IS NOT NULL THEN 'words'
                 ELSE 'fts' END AS lexical,
+           greatest(k.row_estimate, 0, (
+               SELECT reltuples FROM pg_class WHERE oid = own_relation(chunk_partition(c))
+           ))::bigint AS rows,
            coalesce(k.row_estimate, 0) AS calibrated_rows
     FROM collections c LEFT JOIN collection_calibration k ON k.collection_id = c.id
 """

@@ -12,13 +12,20 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 
-from a2rchi_pg import Collections, DimensionMismatch, InvalidInput, PartialWrite
+from a2rchi_pg import (
+    Collections,
+    DimensionMismatch,
+    InvalidInput,
+    PartialWrite,
+    PostgresVectorStore,
+)
+from tests.database_support import admin
 from tests.plugins.stores import CountingRunner, Twin, WordModel, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from a2rchi_pg import Database, PostgresVectorStore
+    from a2rchi_pg import Database
     from tests.plugins.stores import NewStore
 
 pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
@@ -187,6 +194,31 @@ def test_a_large_load_that_fails_leaves_the_indexes_in_place(store: PostgresVect
     with pytest.raises(DimensionMismatch):
         store.add_embeddings(["text"] * 6000, np.ones((6000, 63)))
     assert Collections(store.database).get(store.collection_name) == before
+
+
+def test_a_collection_that_many_stores_add_a_little_to_is_known_by_its_size(
+    common: Database, common_dsn: str, model: WordModel, new_store: NewStore
+):
+    first = new_store()
+    first.add_texts(f"text {n}" for n in range(60))
+    name = first.collection_name
+    grown = Collections(common).get(name)
+    assert grown
+    admin(common_dsn, f"ALTER TABLE {grown.partition} SET (autovacuum_enabled = off)")
+    for _ in range(8):
+        of_one_request = PostgresVectorStore(model, database=common, collection=name)
+        of_one_request.add_texts(f"text {n}" for n in range(50))
+    assert Collections(common).get(name).calibrated_rows == 60
+    admin(common_dsn, f"ANALYZE {grown.partition}")  # as autovacuum would
+    store = PostgresVectorStore(model, database=common, collection=name)
+    assert (
+        f"{grown.partition}_embedding"
+        in store.explain("text 7", 10, search_type="similarity").indexes
+    )
+    store.add_texts(["one more"])
+    after = Collections(common).get(name)
+    assert after
+    assert after.calibrated_rows == after.rows == 461
 
 
 def test_concurrent_upserts_of_the_same_ids_all_succeed(store: PostgresVectorStore):

@@ -57,9 +57,7 @@ def nearest(collection: Collection, where: Clause, k: int, spare: Spare | None =
                 rows,
                 patience="(SELECT patience FROM sampled)",
             ),
-            "enough": composed(
-                "SELECT count(*) = {count} AS yes FROM near", collection, count=rows
-            ),
+            "enough": composed(_ENOUGH, collection, count=rows),
             "eligible": eligible(collection, both("(SELECT NOT yes FROM enough)", where.seek)),
         },
         body=composed(
@@ -69,6 +67,12 @@ def nearest(collection: Collection, where: Clause, k: int, spare: Spare | None =
             exact=_exact(collection, ELIGIBLE, k),
         ),
     )
+
+
+# Patience ends with the scan: in a transaction of the host's, later searches would have it too.
+_ENOUGH = """
+    SELECT count(*) = {count} AS yes, set_config('hnsw.max_scan_tuples', NULL, true) FROM near
+"""
 
 
 def indexed_rows(collection: Collection, k: int) -> int:

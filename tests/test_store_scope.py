@@ -105,6 +105,22 @@ def test_v9_a_store_never_commits_a_transaction_of_the_host(common: Database, ne
     assert Collections(common).get("in a transaction") is None
 
 
+def test_a_filtered_search_leaves_later_ones_of_its_transaction_their_patience(
+    common: Database, new_store: NewStore
+):
+    written = new_store()
+    written.add_texts([f"text {n}" for n in range(600)], [{"even": n % 2 == 0} for n in range(600)])
+    with common.transaction() as transaction:
+        store = new_store(name=written.collection_name, database=transaction)
+        explained = store.explain("text", 4, search_type="similarity", filter={"even": True})
+        assert any(name.endswith("_embedding") for name in explained.indexes)
+        ((most, usual),) = ask(
+            store,
+            "SELECT setting, reset_val FROM pg_settings WHERE name = 'hnsw.max_scan_tuples'",
+        )
+    assert most == usual
+
+
 def test_v9_a_failed_write_leaves_the_pool_usable(store: PostgresVectorStore):
     for _ in range(12):
         with pytest.raises(MissingReference):

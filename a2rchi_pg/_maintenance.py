@@ -24,6 +24,7 @@ from a2rchi_pg._op import (
     fetch_one,
     fetch_tuples,
     fetch_value,
+    identifier,
     maintenance,
     read,
     write,
@@ -184,7 +185,7 @@ def rebuild_online(collection: Collection, index: sql.Identifier, *, parallel: b
     if not parallel:
         yield from execute("SET max_parallel_maintenance_workers = 0")
     busy = sql.SQL("SELECT {}({}::regclass)").format(
-        sql.Identifier(collection.schema, "is_rebuilt"), sql.Literal(collection.table.as_string())
+        identifier(collection.schema, "is_rebuilt"), sql.Literal(collection.table.as_string())
     )
     if (yield from fetch_value(busy)):
         raise Conflict(f"somebody else is rebuilding the indexes of {collection.name!r}")
@@ -214,7 +215,7 @@ def built_indexes(collection: Collection, suffixes: Sequence[str]) -> Steps[list
         partition=collection.partition,
         suffixes=list(suffixes),
     )
-    return [sql.Identifier(*names) for names in found]
+    return [identifier(*names) for names in found]
 
 
 @read

@@ -200,6 +200,11 @@ def execute(query: Query, /, **params: Any) -> Steps[None]:
     yield Statement(query=query, params=params)
 
 
+def identifier(*names: str) -> sql.Identifier:
+    """A name, qualified where there are several, for a statement: psycopg looks for % in it too."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
 def own_sql(text: str) -> sql.SQL:
     """Text that this package composed itself, as SQL; never anything a host gave.
 

@@ -9,17 +9,18 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from a2rchi_pg._arguments import number, one_of, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._filters import MAX_DEPTH
-from a2rchi_pg._op import Op, Steps, drop, fetch, fetch_one, fetch_value, read, write
+from a2rchi_pg._op import Op, Steps, drop, fetch, fetch_one, fetch_value, identifier, read, write
 from a2rchi_pg.errors import CollectionMismatch, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from psycopg import sql
 
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product"]
 IndexKind: TypeAlias = Literal["hnsw", "ivfflat", "none"]
@@ -166,7 +167,7 @@ class Collection:
     @property
     def table(self) -> sql.Identifier:
         """The partition, never one of the same name in another schema of the search_path."""
-        return sql.Identifier(self.schema, self.partition)
+        return identifier(self.schema, self.partition)
 
     @property
     def bm25_index(self) -> str:

@@ -14,7 +14,7 @@ from tests.plugins.servers import new_database
 
 pytestmark = [pytest.mark.owner, pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
 # pg_textsearch 0.6 can't insert where a schema's name needs quotes, so these want a server without.
-ODD = ["My RAG", 'say "hi"', "back\\slash", "tab\there", "ünïcode", "a, b"]
+ODD = ["My RAG", "50%s off", 'say "hi"', "back\\slash", "tab\there", "ünïcode", "a, b"]
 
 
 def store(database: Database, **kwargs) -> PostgresVectorStore:

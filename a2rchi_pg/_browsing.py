@@ -48,7 +48,7 @@ class BrowsableStore(ReembeddableStore):
         limit: int = 100,
         after: str | None = None,
     ) -> list[Document]:
-        """Documents by metadata alone, in the order of their ids.
+        """Documents by metadata alone, in the order of their ids; disabled and deleted ones too.
 
         Args:
             filter: What the metadata must hold, see :class:`PostgresVectorStore`; None means every

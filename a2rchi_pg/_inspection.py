@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._chunks import rendered
-from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, read, upsert
+from a2rchi_pg._chunks import among, rendered, until_none_slips
+from a2rchi_pg._op import Statement, Steps, fetch, fetch_tuples, read, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,14 +111,26 @@ def update_metadata(
     Delete and insert: a row updated in place would be lost to pg_textsearch 0.6. By address and in
     the order of ids, as an upsert does: see ``_chunks``.
     """
-    query = rendered(
+
+    def statement(slipped: Sequence[str] | None) -> Statement:
+        left = among(condition, slipped)
+        params = {"patch": Jsonb(patch), "remove": list(remove), **left.params}
+        return Statement(query=_update_sql(collection, left.sql), params=params)
+
+    return (yield from until_none_slips(statement))
+
+
+def _update_sql(collection: Collection, condition: str) -> bytes:
+    return rendered(
         """
-        WITH changed AS (
+        WITH aimed AS MATERIALIZED (
+            SELECT id, ctid AS address FROM {partition}
+            WHERE collection_id = {collection_id} AND {condition}
+        ),
+        gone AS (
             DELETE FROM {partition}
-            WHERE ctid = ANY (ARRAY(
-                SELECT ctid FROM {partition} WHERE collection_id = {collection_id} AND {condition}
-            ))
-            RETURNING document_id, chunk_index, start_char, end_char,
+            WHERE ctid = ANY (ARRAY(SELECT address FROM aimed))
+            RETURNING ctid AS address, document_id, chunk_index, start_char, end_char,
                 id, content, embedding, metadata
         ),
         stored AS (
@@ -126,14 +138,12 @@ def update_metadata(
                 id, content, embedding, metadata)
             SELECT {collection_id}, document_id, chunk_index, start_char, end_char,
                 id, content, embedding, (metadata || %(patch)s) - %(remove)s::text[]
-            FROM changed
+            FROM gone
             ORDER BY id
             RETURNING id
         )
-        SELECT count(*) FROM stored
+        SELECT (SELECT count(*) FROM stored), {slipped}
         """,
         collection,
-        condition.sql,
+        condition,
     )
-    params = {"patch": Jsonb(patch), "remove": list(remove), **condition.params}
-    return int((yield from fetch_value(query, **params)))

@@ -222,7 +222,7 @@ def _due(
     }
 
 
-@write
+@upsert
 def replace_chunks(
     collection: Collection,
     document: Due,
@@ -234,16 +234,19 @@ def replace_chunks(
 ) -> Steps[None]:
     """A document's new chunks in place of its old ones, and its state, in one transaction.
 
+    What has their ids goes too, whosever it is: added anew by the host, it is of no document.
+
     Raises:
         IllegalTransition: If the owner doesn't hold it any more; nothing was written.
     """
     check_dimensions(collection, vectors)
     yield from finish(collection.name, document.id, owner, len(pieces), document.content, embedding)
-    yield from execute(_delete_sql(collection), document_id=document.id)
+    ids = [f"{document.resource_hash}-{n:06}" for n in range(len(pieces))]
+    yield from execute(_delete_sql(collection), document_id=document.id, ids=ids)
     yield from execute(
         _insert_sql(collection),
         document_id=document.id,
-        ids=[f"{document.resource_hash}-{n:06}" for n in range(len(pieces))],
+        ids=ids,
         starts=[piece.start for piece in pieces],
         ends=[piece.end for piece in pieces],
         contents=[piece.text for piece in pieces],
@@ -272,7 +275,8 @@ def _delete_sql(collection: Collection) -> bytes:
     return rendered(
         """
         DELETE FROM {partition}
-        WHERE collection_id = {collection_id} AND document_id = %(document_id)s
+        WHERE collection_id = {collection_id}
+            AND (document_id = %(document_id)s OR id = ANY(%(ids)s::text[]))
         """,
         collection,
     )

@@ -203,6 +203,25 @@ def test_files_that_fail_say_why_and_stop_no_other(
     assert manager.update_vectorstore().added == 1, "unless they changed"
 
 
+def test_chunks_that_the_host_added_anew_are_replaced_like_others(
+    manager: VectorStoreManager, store: PostgresVectorStore, database: Database, folder: Path
+):
+    """Found, changed and added without their document, they keep the ids of its chunks."""
+    manager.add_folder(folder)
+    manager.update_vectorstore()
+    before = database.run(rows(CHUNKS))
+    found = store.similarity_search("whale fox answer", k=100)
+    assert len(found) == len(before)
+    store.add_documents([Document(each.page_content, id=each.id) for each in found])
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text + "\n")
+    assert manager.add_folder(folder).changed == 5
+    report = manager.update_vectorstore()
+    assert (report.updated, report.failed, report.chunks) == (5, {}, len(before))
+    assert [row[:2] for row in database.run(rows(CHUNKS))] == [row[:2] for row in before]
+    assert store.count() == len(before)
+
+
 def test_an_emptied_file_is_a_document_of_no_chunks(
     manager: VectorStoreManager, database: Database, folder: Path
 ):

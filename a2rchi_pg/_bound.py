@@ -81,7 +81,8 @@ class BoundStore(VectorStore):
     def create_collection(self) -> Collection:
         """Make the collection now, if it isn't there: the model is asked what its vectors are.
 
-        Adding texts makes it too; this is for those who want it before there are any.
+        Adding texts makes it too; this is for those who want it before there are any. The store
+        sees it as it is now: with the indexes that somebody else built a moment ago.
 
         Raises:
             CollectionMismatch: If it is there with other settings than a ``CollectionSpec`` says.

@@ -65,10 +65,11 @@ class Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How many live documents there are, and how many of them are in the collection."""
+    """How many live documents there are, and how many of them, and chunks, in the collection."""
 
     documents: int
     embedded: int
+    chunks: int
 
 
 @read
@@ -87,13 +88,14 @@ def unhashed_documents() -> Steps[list[Unhashed]]:
 def standing(collection: Collection) -> Steps[Standing]:
     """Where the collection stands."""
     query = """
-        SELECT count(*) AS documents, count(*) FILTER (WHERE i.status = 'embedded') AS embedded
+        SELECT count(*) AS documents, count(*) FILTER (WHERE i.status = 'embedded') AS embedded,
+               coalesce(sum(i.chunk_count), 0) AS chunks
         FROM documents AS d LEFT JOIN indexed_documents AS i
             ON i.document_id = d.id AND i.collection_id = %(collection_id)s
         WHERE d.deleted_at IS NULL
     """
     found = yield from fetch_one(query, Standing, collection_id=collection.id)
-    return found or Standing(documents=0, embedded=0)
+    return found or Standing(documents=0, embedded=0, chunks=0)
 
 
 # Asked once to find documents, and once more of the row as it is when it is ours to change.

@@ -65,20 +65,16 @@ class Target:
         """The collection as last seen, or None before the first look."""
         return self._known
 
-    def forget(self) -> None:
-        """Look the collection up anew when it is used next: somebody built its indexes."""
-        self._known = None
-
     def existing(self) -> Flow[Collection]:
-        """The collection, which must be there."""
-        collection = yield from self._resolve()
+        """The collection as it is now, which must be there."""
+        collection = yield from self._look()
         if collection is None:
             raise NotFound(f"there is no collection {self.spec.name!r}")
         return collection
 
     def made(self) -> Flow[Collection]:
-        """The collection; if it isn't there it is made, for vectors as the model's are."""
-        collection = yield from self._resolve()
+        """The collection as it is now; where there is none, one for vectors as the model's are."""
+        collection = yield from self._look()
         if collection is None:
             vector = as_vector((yield EmbedQuery("dimensions")))
             collection = yield from self._ensure(len(vector))
@@ -133,10 +129,16 @@ class Target:
     def _resolve(self) -> Flow[Collection | None]:
         known = self._known
         if known is None or self._age() > (RECHECK_SECONDS if degraded(known) else REREAD_SECONDS):
-            known = yield get_collection(self.spec.name)
-            if known is not None:
-                self._accept(known)
+            known = yield from self._look()
         return known
+
+    def _look(self) -> Flow[Collection | None]:
+        found: Collection | None = yield get_collection(self.spec.name)
+        if found is None:
+            self._known = None
+        else:
+            self._accept(found)
+        return found
 
     def _ensure(self, dimensions: int) -> Flow[Collection]:
         collection = yield from self._resolve()

@@ -22,6 +22,7 @@ from a2rchi_pg._content import clean_content, metadata_json
 from a2rchi_pg._folder import fingerprint
 from a2rchi_pg._loading import Loaders, load
 from a2rchi_pg._splitting import Piece, Splitter, split
+from a2rchi_pg._target import degraded
 from a2rchi_pg._vectors import Vector, answered
 from a2rchi_pg.catalog import CatalogRepository
 from a2rchi_pg.collections import calibrate
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from a2rchi_pg._syncing import Due
+    from a2rchi_pg._syncing import Due, Standing
     from a2rchi_pg.collections import Collection
     from a2rchi_pg.vectorstore import PostgresVectorStore
 
@@ -186,14 +187,21 @@ class Update:
             )
             for window in self._windows(files, pool):
                 self._embed_and_store(self._loaded(window))
-        if self._counts["chunks"]:
-            Collections(self._database).build_indexes(self._collection.name)
-            self._settings.store._store.forget()  # noqa: SLF001 - it saw the collection without
-            self._database.run(calibrate(self._collection.name))
-        return self._report(removed)
-
-    def _report(self, removed: int) -> IngestReport:
         now = self._database.run(_syncing.standing(self._collection))
+        self._complete(now)
+        return self._report(removed, now)
+
+    def _complete(self, now: Standing) -> None:
+        """Build the indexes that its chunks lack, and sample them; a run that was killed didn't."""
+        collections, name = Collections(self._database), self._collection.name
+        known = collections.get(name)
+        whole = known is not None and not degraded(known) and known.calibrated_rows > 0
+        if self._counts["chunks"] or (now.chunks and not whole):
+            collections.build_indexes(name)
+            self._database.run(calibrate(name))
+            self._settings.store.create_collection()  # it saw the collection without
+
+    def _report(self, removed: int, now: Standing) -> IngestReport:
         added, updated = self._counts["added"], self._counts["updated"]
         return IngestReport(
             added=added,
@@ -308,6 +316,7 @@ class Update:
             with self._timed("store"):
                 self._database.run(op)
         except IllegalTransition:
+            self._check_name()
             self._tell(document, "lost")
         except (InvalidValue, MissingReference) as error:
             self._fail(document, error)
@@ -316,6 +325,16 @@ class Update:
             if not prepared.pieces:
                 self._empty.append(document.resource_hash)
             self._tell(document, "added" if document.chunk_count is None else "updated")
+
+    def _check_name(self) -> None:
+        """Stop where all that is still due would be lost, too."""
+        name = self._collection.name
+        known = Collections(self._database).get(name)
+        if known is None or known.id != self._collection.id:
+            raise CollectionMismatch(
+                f"collection {name!r} was dropped or exchanged while it was being brought up to "
+                "date; what was stored by then is in the one that it was"
+            )
 
     def _fail(self, document: Due, error: Exception) -> None:
         reason = _reason(error)

@@ -168,7 +168,8 @@ class VectorStoreManager:
             What was done. A document that fails is in it, and stops no other.
 
         Raises:
-            CollectionMismatch: If the collection was filled by a model of another name.
+            CollectionMismatch: If the collection was filled by a model of another name, or was
+                exchanged or dropped meanwhile.
             DimensionMismatch: If the model's vectors don't fit the collection.
             DatabaseError: If the database can't be reached; what was finished stays.
         """

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_text_splitters import CharacterTextSplitter
 
-from a2rchi_pg import CatalogRepository, Database, PostgresVectorStore
+from a2rchi_pg import CatalogRepository, Collections, Database, PostgresVectorStore
 from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.ingest import IngestProgress, VectorStoreManager, main
 from tests.database_support import commands, rows
@@ -173,6 +173,26 @@ def test_a_store_that_was_there_before_searches_by_the_new_indexes(
     indexes = store.explain("whale").indexes
     assert any(name.endswith("_bm25") for name in indexes)
     assert caplog.messages == []
+
+
+def test_what_a_killed_run_left_without_indexes_gets_them(
+    manager: VectorStoreManager, database: Database, folder: Path
+):
+    def killed(progress: IngestProgress) -> None:
+        if progress.done == progress.total:
+            raise KeyboardInterrupt
+
+    manager.add_folder(folder)
+    with pytest.raises(KeyboardInterrupt):
+        manager.update_vectorstore(progress=killed)
+    left = Collections(database).get("c")
+    assert left is not None
+    assert not left.vector_index
+    assert manager.update_vectorstore().unchanged == 5
+    found = Collections(database).get("c")
+    assert found is not None
+    assert (found.vector_index, found.lexical == "fts") == (True, False)
+    assert found.calibrated_rows > 0
 
 
 def test_files_that_fail_say_why_and_stop_no_other(

@@ -8,7 +8,7 @@ import pytest
 
 from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore
 from a2rchi_pg.errors import A2rchiError, CollectionMismatch, DimensionMismatch
-from a2rchi_pg.ingest import VectorStoreManager
+from a2rchi_pg.ingest import IngestProgress, VectorStoreManager
 from tests.database_support import backends, rows
 from tests.plugins.stores import WordModel
 
@@ -90,3 +90,23 @@ def test_vectors_of_two_models_are_never_mixed(database: Database, folder: Path)
     with pytest.raises(CollectionMismatch, match=r"'WordModel'.* embeds with 'another'.*reembed"):
         VectorStoreManager(store).update_vectorstore()
     assert manager(database).update_vectorstore().updated == 1
+
+
+def test_a_run_stops_where_its_collection_is_exchanged(database: Database, folder: Path):
+    """What it goes on to embed could be stored in neither of the two."""
+    managing, done = manager(database), list[str]()
+    managing.add_folder(folder)
+    manager(database, "other")._settings.store.create_collection()
+
+    def exchange(progress: IngestProgress) -> None:
+        done.append(progress.outcome)
+        if len(done) == 3:
+            Collections(database).swap("c", "other")
+
+    with pytest.raises(CollectionMismatch, match="exchanged while it was being brought up to date"):
+        managing.update_vectorstore(progress=exchange)
+    assert done == ["added"] * 3
+    assert database.run(rows(COUNTS)) == [("other", 3)]
+    assert managing.update_vectorstore().added == 70, (
+        "it takes the collection that has the name now"
+    )

@@ -128,6 +128,39 @@ $$;
 COMMENT ON FUNCTION keep_words(regclass, regconfig, boolean) IS
     'Has the chunks of a collection stored with or without their words from now on.';
 
+-- pg_textsearch 0.6 holds a lightweight lock from a first insert to the end of its transaction. Who
+-- waits for it can't be cancelled and isn't seen by the search for deadlocks: two that also wait for
+-- one another's rows would hang for good, and every writer after them. So writers of such an index
+-- queue up before they take a row, for a lock that is watched; they would come one by one anyway.
+CREATE FUNCTION queue_up() RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_extension
+            WHERE extname = 'pg_textsearch' AND extversion LIKE '0.%')
+        AND EXISTS (SELECT FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid
+            JOIN pg_am ON pg_am.oid = relam WHERE indrelid = TG_RELID AND amname = 'bm25') THEN
+        PERFORM pg_advisory_xact_lock(hashtext('writers of document_chunks'), hashoid(TG_RELID));
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION queue_up() IS
+    'Has writers of a BM25 index of pg_textsearch 0.6 wait for one another where it can be seen.';
+
+CREATE FUNCTION have_writers_queue_up(part regclass) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = part AND tgname = 'queue_up') THEN
+        EXECUTE format('CREATE TRIGGER queue_up BEFORE INSERT OR UPDATE OR DELETE ON %s '
+            'FOR EACH STATEMENT EXECUTE FUNCTION queue_up()', part);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION have_writers_queue_up(regclass) IS
+    'Has writers of a collection with a BM25 index wait for one another where it can be seen.';
+
 -- Builds the indexes that declared fields lack.
 CREATE FUNCTION build_field_indexes(target collections) RETURNS text[]
     LANGUAGE plpgsql
@@ -155,6 +188,34 @@ $$;
 COMMENT ON FUNCTION build_field_indexes(collections) IS
     'Builds the indexes that declared fields lack and returns their names.';
 
+CREATE FUNCTION lacks_index(target collections, kind text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    part text := chunk_partition(target);
+    enough boolean;
+BEGIN
+    CASE kind
+        WHEN 'words' THEN
+            RETURN own_relation(part || CASE WHEN EXISTS (SELECT FROM pg_extension
+                WHERE extname = 'pg_textsearch') THEN '_bm25' ELSE '_fts' END) IS NULL;
+        WHEN 'fields' THEN
+            RETURN EXISTS (SELECT FROM jsonb_each_text(target.fields)
+                WHERE metadata_field_key(key, value) IS NOT NULL
+                    AND own_relation(part || '_field_' || left(md5(key), 12)) IS NULL);
+        WHEN 'vectors' THEN
+            IF target.index_kind <> 'ivfflat' OR own_relation(part || '_embedding') IS NOT NULL THEN
+                RETURN target.index_kind <> 'none' AND own_relation(part || '_embedding') IS NULL;
+            END IF;
+            EXECUTE format('SELECT count(*) = 1000 FROM (SELECT FROM %I LIMIT 1000) t', part)
+                INTO enough;
+            RETURN enough;
+    END CASE;
+END
+$$;
+COMMENT ON FUNCTION lacks_index(collections, text) IS
+    'Whether a collection lacks an index of a kind that could be built now.';
+
 -- Builds the indexes that a collection wants and lacks. A new collection has none until its first
 -- rows are in: building over many rows takes a fifth of the time that adding them one by one does.
 -- IVFFlat learns its lists from the rows, so it waits until there are enough of them. Without a
@@ -178,12 +239,25 @@ BEGIN
     IF NOT FOUND THEN
         RAISE no_data_found USING MESSAGE = format('collection %L does not exist', collection_name);
     END IF;
+    -- Everyone who adds asks, some in a transaction that goes on: only a builder takes the lock.
+    IF NOT (SELECT bool_or(lacks_index(target, kind)) FROM unnest(kinds) AS kind) THEN
+        RETURN built;
+    END IF;
+    -- One builder at a time; the second finds everything built. It doesn't wait if it wrote before:
+    -- the first may be waiting for the end of that.
+    IF pg_current_xact_id_if_assigned() IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtext('document_chunks'), target.id);
+    ELSIF NOT pg_try_advisory_xact_lock(hashtext('document_chunks'), target.id) THEN
+        RETURN built;
+    END IF;
+    SELECT * INTO target FROM collections WHERE id = target.id;
+    IF NOT FOUND THEN
+        RAISE no_data_found USING MESSAGE = format('collection %L was dropped', collection_name);
+    END IF;
     part := chunk_partition(target);
-    -- One builder at a time; the second finds everything built.
-    PERFORM pg_advisory_xact_lock(hashtext('document_chunks'), target.id);
+    kinds := ARRAY(SELECT kind FROM unnest(kinds) AS kind WHERE lacks_index(target, kind));
 
-    IF 'vectors' = ANY (kinds) AND target.index_kind <> 'none'
-            AND own_relation(part || '_embedding') IS NULL THEN
+    IF 'vectors' = ANY (kinds) THEN
         with_options := format('m = %s, ef_construction = %s', target.m, target.ef_construction);
         IF target.index_kind = 'ivfflat' THEN
             EXECUTE format('SELECT count(*) FROM (SELECT FROM %I LIMIT 1000000) t', part)
@@ -191,15 +265,14 @@ BEGIN
             with_options := format('lists = %s', coalesce(target.lists, greatest(10, CASE
                 WHEN rows_now < 1000000 THEN rows_now / 1000 ELSE sqrt(rows_now)::int END)));
         END IF;
-        IF target.index_kind = 'hnsw' OR rows_now >= 1000 THEN
-            PERFORM build_index(format('CREATE INDEX %I ON %I USING %s (%s) WITH (%s)',
-                part || '_embedding', part, target.index_kind, vector_index_key(target),
-                with_options));
-            built := built || (part || '_embedding');
-        END IF;
+        PERFORM build_index(format('CREATE INDEX %I ON %I USING %s (%s) WITH (%s)',
+            part || '_embedding', part, target.index_kind, vector_index_key(target),
+            with_options));
+        built := built || (part || '_embedding');
     END IF;
 
-    IF 'words' = ANY (kinds) AND has_bm25 AND own_relation(part || '_bm25') IS NULL THEN
+    IF 'words' = ANY (kinds) AND has_bm25 THEN
+        PERFORM have_writers_queue_up(own_relation(part));
         -- Not inside an exception block: a failing build under one takes pg_textsearch 0.6 down.
         EXECUTE format('CREATE INDEX %I ON %I USING bm25 (content) '
             'WITH (text_config = %L, k1 = %s, b = %s)',
@@ -209,7 +282,7 @@ BEGIN
         END IF;
         PERFORM keep_words(own_relation(part), target.text_config::regconfig, false);
         built := built || (part || '_bm25');
-    ELSIF 'words' = ANY (kinds) AND NOT has_bm25 AND own_relation(part || '_fts') IS NULL THEN
+    ELSIF 'words' = ANY (kinds) THEN
         PERFORM keep_words(own_relation(part), target.text_config::regconfig, true);
         PERFORM build_index(format('CREATE INDEX %I ON %I USING gin ((%s))',
             part || '_fts', part, words_key(target)));
@@ -403,23 +476,33 @@ CREATE FUNCTION drop_collection_indexes(collection_name text) RETURNS boolean
 AS $$
 DECLARE
     target collections;
-    suffix text;
+    index regclass;
+    dropped regclass[];
 BEGIN
     SELECT * INTO target FROM collections WHERE name = collection_name;
     IF NOT FOUND OR is_rebuilt(own_relation(chunk_partition(target))) THEN
         RETURN false;
     END IF;
-    FOREACH suffix IN ARRAY ARRAY['_embedding', '_bm25', '_fts'] LOOP
-        IF own_relation(chunk_partition(target) || suffix) IS NOT NULL THEN
-            EXECUTE format('DROP INDEX %s', own_relation(chunk_partition(target) || suffix));
-        END IF;
+    dropped := ARRAY(SELECT own_relation(chunk_partition(target) || suffix)
+        FROM unnest(ARRAY['_embedding', '_bm25', '_fts']) AS suffix
+        WHERE own_relation(chunk_partition(target) || suffix) IS NOT NULL);
+    IF dropped <> '{}' THEN
+        -- Whoever reads the table for long, as a dump does, is not to hold up everybody else.
+        BEGIN
+            PERFORM lock_chunks(ARRAY[chunk_partition(target)], '5 s');
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN false;
+        END;
+    END IF;
+    FOREACH index IN ARRAY dropped LOOP
+        EXECUTE format('DROP INDEX %s', index);
     END LOOP;
     RETURN true;
 END
 $$;
 COMMENT ON FUNCTION drop_collection_indexes(text) IS
     'Drops the vector and the lexical index before a large load; search is exact until rebuilt. '
-    'False where there is no such collection, or somebody is rebuilding them. '
+    'False where there is no such collection, or somebody is rebuilding or reading them for long. '
     'Never to be rolled back: pg_textsearch 0.6 would crash the server.';
 
 CREATE FUNCTION drop_collection(collection_name text) RETURNS boolean
@@ -432,6 +515,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
+    -- The other collections' writers need the parent, and would stand behind us in the queue.
+    PERFORM lock_chunks(ARRAY[chunk_partition(gone), 'document_chunks']);
     EXECUTE format('DROP TABLE %I', chunk_partition(gone));
     RETURN true;
 END

@@ -41,6 +41,10 @@ BEGIN
                 pg_relation_size(oid) / 8192 * greatest(1, 8192 / (4 * target.dimensions + 800)))
             INTO estimate FROM pg_class WHERE oid = part::regclass;
     END IF;
+    -- Another's sample will do as well, and its transaction may go on for long.
+    IF NOT pg_try_advisory_xact_lock(hashtext('collection_calibration'), target.id) THEN
+        RETURN estimate;
+    END IF;
     EXECUTE format('
         INSERT INTO collection_calibration AS c
             (collection_id, centre, mean_square, sampled, row_estimate)

@@ -3,15 +3,16 @@
 -- Takes tables for this transaction alone. Whoever asks for them meanwhile stands behind us in the
 -- queue, searches too, so we ask for a moment, step out and ask again. A vacuum, which would outlast
 -- that, gives way to a waiter of a second, and what it is made to wait for blocks no one.
-CREATE FUNCTION lock_chunks(partitions text[]) RETURNS void
+CREATE FUNCTION lock_chunks(tables text[], patience interval DEFAULT '60 s') RETURNS void
     LANGUAGE plpgsql
-    SET lock_timeout = '60s'
+    SET lock_timeout = 0  -- what is set below is over with the function
 AS $$
 DECLARE
-    names text := (SELECT string_agg(quote_ident(p), ', ' ORDER BY o)
-        FROM unnest(partitions) WITH ORDINALITY AS t (p, o));
-    deadline timestamptz := clock_timestamp() + interval '60 s';
+    names text := (SELECT string_agg(format('ONLY %I', name), ', ' ORDER BY place)
+        FROM unnest(tables) WITH ORDINALITY AS t (name, place));
+    deadline timestamptz := clock_timestamp() + patience;
 BEGIN
+    PERFORM set_config('lock_timeout', extract(epoch FROM patience) || 's', true);
     EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', names);
     LOOP
         BEGIN
@@ -20,15 +21,16 @@ BEGIN
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             IF clock_timestamp() > deadline THEN
-                RAISE lock_not_available USING MESSAGE =
-                    format('%s was in use for a minute without a break', names);
+                RAISE lock_not_available USING MESSAGE = format(
+                    '%s was in use for %s s without a break', array_to_string(tables, ' or '),
+                    round(extract(epoch FROM patience)));
             END IF;
             PERFORM pg_sleep(0.1);
         END;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION lock_chunks(text[]) IS
+COMMENT ON FUNCTION lock_chunks(text[], interval) IS
     'Takes tables for this transaction alone, holding others up for moments only.';
 
 -- Exchanges the names of two collections, and gives their tables and indexes new ones. A store that

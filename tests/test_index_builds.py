@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from a2rchi_pg import (
     Collections,
@@ -20,7 +21,7 @@ from a2rchi_pg import (
     _store,
 )
 from a2rchi_pg.errors import Conflict, DatabaseError
-from tests.database_support import admin, wait_until
+from tests.database_support import admin, wait_until, waiting
 from tests.plugins.stores import DIMENSIONS, WordModel, ids
 
 if TYPE_CHECKING:
@@ -174,6 +175,37 @@ def test_a_large_load_does_not_wait_for_a_rebuild(
     rebuilding.result()
     assert endings(filled) == before
     assert len(filled.bm25_search("late", k=10)) == 10
+
+
+def test_a_large_load_waits_for_no_reader_and_holds_up_no_one(
+    dsn: str, database: Database, filled: PostgresVectorStore, monkeypatch
+):
+    """One that reads for long, as a dump does, keeps the indexes from being dropped."""
+    monkeypatch.setattr(_store, "LARGE_LOAD", 600)
+    before = endings(filled)
+    impatient = Database(make_conninfo(dsn, options="-c lock_timeout=3s"))
+    with psycopg.connect(dsn) as reader, impatient, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT id FROM document_chunks_1 LIMIT 1")
+        loading = pool.submit(filled.add_texts, ["late"] * 600)
+        other = PostgresVectorStore(WordModel(), database=impatient)
+        while not loading.done():
+            assert len(other.similarity_search("word3", k=5)) == 5
+        assert len(loading.result()) == 600
+    assert endings(filled) == before
+
+
+def test_a_drop_holds_up_no_writer_of_another_collection(dsn: str, database: Database):
+    for name in ("gone", "kept"):
+        PostgresVectorStore(WordModel(), database=database, collection=name).add_texts(["a"])
+    impatient = Database(make_conninfo(dsn, options="-c lock_timeout=3s"))
+    with psycopg.connect(dsn) as reader, impatient, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT id FROM document_chunks LIMIT 1")
+        dropping = pool.submit(Collections(database).drop, "gone")
+        wait_until(lambda: waiting(dsn))
+        PostgresVectorStore(WordModel(), database=impatient, collection="kept").add_texts(["b"])
+        assert not dropping.done()
+        reader.rollback()
+        assert dropping.result()
 
 
 def test_many_who_rebuild_at_once(database: Database, filled: PostgresVectorStore):

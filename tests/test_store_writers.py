@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore
+from a2rchi_pg.errors import Conflict
 from tests.database_support import Letters, admin, wait_until, waiting
 from tests.plugins.stores import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from a2rchi_pg._op import Runner
 
 pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(120)]
 WRITERS, TEXTS = 8, 500
@@ -24,6 +29,10 @@ CHANGES: list[Callable[[PostgresVectorStore, int, list[str]], object]] = [
     lambda store, writer, ids: store.update_metadata({"by": writer}, ids=ids),
     lambda store, _writer, ids: store.delete(ids),
 ]
+
+
+def store_on(runner: Runner, collection: str = "default") -> PostgresVectorStore:
+    return PostgresVectorStore(Letters(), database=runner, collection=collection)
 
 
 def test_they_never_wait_for_one_another_in_a_circle(dsn: str):
@@ -67,11 +76,11 @@ UPDATES = {
 def test_a_change_reaches_the_row_that_another_put_in_place_of_the_one_it_waited_for(
     dsn: str, database: Database, first: str, second: str, left: list[tuple[str, dict[str, int]]]
 ):
-    store = PostgresVectorStore(Letters(), database=database)
+    store = store_on(database)
     store.add_texts(["old"] * 9, [{"n": n} for n in range(9)], ids=[str(n) for n in range(9)])
     with ThreadPoolExecutor(1) as pool:
         with database.transaction() as transaction:
-            UPDATES[first](PostgresVectorStore(Letters(), database=transaction))
+            UPDATES[first](store_on(transaction))
             changing = pool.submit(UPDATES[second], store)
             wait_until(lambda: waiting(dsn))
         answer = changing.result()
@@ -83,7 +92,7 @@ def test_a_change_reaches_the_row_that_another_put_in_place_of_the_one_it_waited
 
 @pytest.mark.owner
 def test_what_the_host_keeps_from_being_changed_is_left(dsn: str, database: Database):
-    store = PostgresVectorStore(Letters(), database=database)
+    store = store_on(database)
     store.add_texts(["kept", "free"], ids=["kept", "free"])
     admin(
         dsn,
@@ -99,3 +108,75 @@ def test_what_the_host_keeps_from_being_changed_is_left(dsn: str, database: Data
     store.add_texts(["changed", "changed"], ids=["kept", "free"])
     store.delete(filter={})
     assert [(row.id, row.content, row.metadata) for row in rows(store)] == [("kept", "kept", {})]
+
+
+# -- in transactions of the host's -----------------------------------------------------------------
+
+
+@pytest.mark.servers("full")
+def test_who_waits_for_a_bm25_index_holds_no_row_that_another_wants(dsn: str, database: Database):
+    """It can't be cancelled, as it waits for a lightweight lock; both would wait for ever."""
+    store = store_on(database)
+    store.add_texts(["old"] * 9, ids=[str(n) for n in range(9)])
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as transaction:
+            mine = store_on(transaction)
+            mine.add_texts(["new"], ids=["1"])
+            changing = pool.submit(store.update_metadata, {"seen": 1}, ids=["5"])
+            wait_until(lambda: waiting(dsn))
+            mine.add_texts(["new"], ids=["5"])
+        assert changing.result() == 1
+    found = {row.id: (row.content, row.metadata) for row in rows(store)}
+    assert (found["1"], found["5"]) == (("new", {}), ("new", {"seen": 1}))
+
+
+@pytest.mark.servers("full")
+def test_of_two_that_write_two_collections_crosswise_one_is_refused(database: Database):
+    for name in ("a", "b"):
+        store_on(database, name).add_texts(["old"])
+    both_wrote = Barrier(2)
+
+    def write(*names: str) -> bool:
+        with database.transaction() as transaction:
+            store_on(transaction, names[0]).add_texts(["new"])
+            both_wrote.wait()
+            try:
+                store_on(transaction, names[1]).add_texts(["new"])
+            except Conflict:
+                return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = [pool.submit(write, *names) for names in (("a", "b"), ("b", "a"))]
+    errors = [each.exception() for each in ended]
+    assert sorted(error is None for error in errors) == [False, True]
+    assert {store_on(database, name).count() for name in ("a", "b")} == {2}
+
+
+@pytest.mark.servers("plain")
+def test_who_adds_to_a_collection_with_its_indexes_waits_for_no_other(dsn: str):
+    with Database(make_conninfo(dsn, options="-c lock_timeout=10s")) as database:
+        store_on(database).add_texts(["old"])
+        with database.transaction() as first, database.transaction() as second:
+            store_on(first).add_texts(["one"])
+            store_on(second).add_texts(["two"])
+        assert store_on(database).count() == 3
+
+
+def test_who_wrote_before_leaves_the_indexes_to_who_builds_them(dsn: str, database: Database):
+    """Who builds them waits for that transaction to end."""
+    Collections(database).create(CollectionSpec(), Letters.dimensions)
+    store = store_on(database)
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as transaction:
+            mine = store_on(transaction)
+            mine.delete(["none"])  # takes the table's lock, and builds nothing
+            building = pool.submit(store.add_texts, ["one"])
+            wait_until(lambda: waiting(dsn))
+            mine.add_texts(["two"])
+        building.result()
+    found = Collections(database).get("default")
+    assert found is not None
+    assert found.vector_index
+    assert (found.lexical != "fts", store.count()) == (True, 2)
+    assert admin(dsn, DEADLOCKS) == [(0,)]

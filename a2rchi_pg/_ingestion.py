@@ -12,6 +12,7 @@ it. Whoever embeds holds a lease; where it ran out, the document may be taken by
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from a2rchi_pg._arguments import MAX_INTEGER, row_id, text, whole
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._documents import Status
 
 MAX_ERROR = 2000  # characters
+FINGERPRINT = 16  # characters each of a model's and of a splitter's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,20 @@ class Ingestion:
     indexed_at: datetime | None
     leased_by: str | None
     leased_until: datetime | None
+
+
+def embedding_fingerprint(model: str | None, splitter: str) -> str:
+    """What tells the chunks of one model and splitter from others; see :func:`carry_over`."""
+    return model_fingerprint(model) + _short_hash(splitter)
+
+
+def model_fingerprint(model: str | None) -> str:
+    """The part of an embedding fingerprint that is the model's."""
+    return _short_hash(str(model))
+
+
+def _short_hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:FINGERPRINT]
 
 
 @read

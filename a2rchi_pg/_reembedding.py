@@ -8,18 +8,15 @@ was interrupted goes on where it stopped.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-from psycopg import sql
+from typing import TYPE_CHECKING
 
 from a2rchi_pg import _chunks, _flow
 from a2rchi_pg._arguments import shown, whole
 from a2rchi_pg._filters import EVERYTHING
 from a2rchi_pg._flow import EmbedTexts
-from a2rchi_pg._op import Statement, Steps, fetch_tuples, own_sql, read, upsert
+from a2rchi_pg._mirroring import carry_over, mirror, oldest_transaction, page
 from a2rchi_pg._store import DEFAULT_BATCH, Store
-from a2rchi_pg._vectors import VectorArray, as_matrix
+from a2rchi_pg._vectors import as_matrix
 from a2rchi_pg._writing import WritableStore
 from a2rchi_pg.collections import Collection, CollectionSpec
 from a2rchi_pg.errors import CollectionMismatch, InvalidInput
@@ -124,6 +121,7 @@ class Refill(Store):
         """Make the collection a mirror of ``source``, with the vectors of the model at hand."""
         origin = yield from source.existing()
         yield from self._prepare(origin)
+        horizon = yield oldest_transaction()
         total = yield _chunks.count(origin, EVERYTHING)
         after, done, embedded = None, 0, 0
         while rows := (yield page(origin, self._known, after, batch_size)):
@@ -137,6 +135,8 @@ class Refill(Store):
             after = last
         else:
             yield from self._mirror(origin, [], after, None)
+        if self._known is not None:
+            yield carry_over(origin, self._known, horizon)
         yield from self.finish(done)
 
     def _prepare(self, origin: Collection) -> Flow[None]:
@@ -167,110 +167,6 @@ class Refill(Store):
             yield from self._ensure(matrix.shape[1])
         if self._known is not None:
             yield mirror(origin, self._known, fresh, matrix, after, last)
-
-
-@read
-def page(
-    source: Collection, target: Collection | None, after: str | None, limit: int
-) -> Steps[list[tuple[str, str | None]]]:
-    """Ids in their order, each with its text where the target doesn't have it."""
-    query = _between(_PAGE if target else _FIRST_PAGE, source, target or source)
-    return (yield from fetch_tuples(query, after=after, last=None, limit=limit))
-
-
-@upsert
-def mirror(
-    source: Collection,
-    target: Collection,
-    fresh: Sequence[tuple[str, str]],
-    vectors: Vector,
-    after: str | None,
-    last: str | None,
-) -> Steps[None]:
-    """Make a range of the target what it is in the source; what changed meanwhile has to wait."""
-    params: dict[str, Any] = {
-        "ids": [id_ for id_, _ in fresh],
-        "contents": [content for _, content in fresh],
-        "vectors": VectorArray(vectors),
-    }
-    query = _between(_MIRROR, source, target)
-    yield Statement(query=query, params={**params, "after": after, "last": last})
-
-
-_FIRST_PAGE = """
-    SELECT s.id, s.content FROM {source} AS s WHERE {range_s} ORDER BY s.id LIMIT %(limit)s
-"""
-_PAGE = """
-    SELECT s.id, CASE WHEN t.content = s.content THEN NULL ELSE s.content END
-    FROM {source} AS s
-    LEFT JOIN {target} AS t ON t.collection_id = {target_id} AND t.id = s.id
-    WHERE {range_s}
-    ORDER BY s.id
-    LIMIT %(limit)s
-"""
-# Delete and insert, as everywhere. Of a text that changed since it was read the vector is an old
-# one: it stays out until the next run.
-_MIRROR = """
-    WITH given AS MATERIALIZED (
-        SELECT id, content, embedding
-        FROM unnest(%(ids)b::text[], %(contents)b::text[], %(vectors)b::vector[])
-            AS t (id, content, embedding)
-    ),
-    wanted AS MATERIALIZED (
-        SELECT s.document_id, s.chunk_index, s.start_char, s.end_char, s.id, s.content, s.metadata,
-               coalesce(given.embedding, t.embedding) AS embedding
-        FROM {source} AS s
-        LEFT JOIN given ON given.id = s.id AND given.content = s.content
-        LEFT JOIN {target} AS t
-            ON t.collection_id = {target_id} AND t.id = s.id AND t.content = s.content
-        WHERE {range_s} AND coalesce(given.embedding, t.embedding) IS NOT NULL
-    ),
-    gone AS (
-        DELETE FROM {target} AS t
-        WHERE {range_t} AND NOT EXISTS (
-            SELECT FROM wanted AS w
-            WHERE w.id = t.id
-                AND (w.document_id, w.chunk_index, w.start_char, w.end_char, w.content, w.metadata,
-                    w.embedding) IS NOT DISTINCT FROM
-                    (t.document_id, t.chunk_index, t.start_char, t.end_char, t.content, t.metadata,
-                    t.embedding)
-        )
-        RETURNING t.id
-    )
-    INSERT INTO {target} (collection_id, document_id, chunk_index, start_char, end_char, id,
-        content, metadata, embedding)
-    SELECT {target_id}, document_id, chunk_index, start_char, end_char, id, content, metadata,
-           embedding
-    FROM wanted
-    WHERE id IN (SELECT id FROM gone)
-        OR NOT EXISTS (
-            SELECT FROM {target} AS t WHERE t.collection_id = {target_id} AND t.id = wanted.id
-        )
-"""
-_RANGE = """
-    {side}.collection_id = {id}
-        AND (%(after)s::text IS NULL OR {side}.id > %(after)s)
-        AND (%(last)s::text IS NULL OR {side}.id <= %(last)s)
-"""
-
-
-@lru_cache(maxsize=32)
-def _between(template: str, source: Collection, target: Collection) -> bytes:
-    return (
-        own_sql(template)
-        .format(
-            source=source.table,
-            target=target.table,
-            target_id=sql.Literal(target.id),
-            range_s=_range("s", source),
-            range_t=_range("t", target),
-        )
-        .as_bytes(None)
-    )
-
-
-def _range(side: str, collection: Collection) -> sql.Composed:
-    return own_sql(_RANGE).format(side=own_sql(side), id=sql.Literal(collection.id))
 
 
 def _like(origin: Collection, spec: CollectionSpec) -> CollectionSpec:

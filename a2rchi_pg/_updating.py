@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from secrets import token_hex
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -20,6 +19,7 @@ from a2rchi_pg import _syncing
 from a2rchi_pg._administration import Collections
 from a2rchi_pg._content import clean_content, metadata_json
 from a2rchi_pg._folder import fingerprint
+from a2rchi_pg._ingestion import embedding_fingerprint
 from a2rchi_pg._loading import Loaders, load
 from a2rchi_pg._splitting import Piece, Splitter, split
 from a2rchi_pg._target import degraded
@@ -167,8 +167,7 @@ class Update:
         self._collection = settings.store.create_collection()
         self._model, self._model_name = settings.store.embeddings, self._collection.embedding_model
         settings.check_model(self._collection)
-        made_by = f"{self._model_name}\n{settings.splitter_name}"
-        self._embedding = sha256(made_by.encode()).hexdigest()[:32]
+        self._embedding = embedding_fingerprint(self._model_name, settings.splitter_name)
         self._counts: Counter[str] = Counter()
         self._empty: list[str] = []
         self._failed: dict[str, str] = {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore
+from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore, ReembedProgress
 from a2rchi_pg.errors import A2rchiError, CollectionMismatch, DimensionMismatch
 from a2rchi_pg.ingest import IngestProgress, VectorStoreManager
 from tests.database_support import backends, rows
@@ -110,3 +110,54 @@ def test_a_run_stops_where_its_collection_is_exchanged(database: Database, folde
     assert managing.update_vectorstore().added == 70, (
         "it takes the collection that has the name now"
     )
+
+
+class Renamed(WordModel):
+    """Another model, by its name and its number of dimensions."""
+
+    model = "renamed"
+
+
+def test_what_was_re_embedded_is_not_embedded_again(database: Database, folder: Path):
+    managing = manager(database)
+    managing.add_folder(folder)
+    managing.update_vectorstore()
+    old = PostgresVectorStore(WordModel(8), database=database, collection="c")
+    model = Renamed(16)
+
+    def changed_meanwhile(progress: ReembedProgress) -> None:
+        if progress.done == 50:
+            (folder / "0.txt").write_text("changed meanwhile")
+            managing.add_folder(folder)
+            assert managing.update_vectorstore().updated == 1
+
+    old.reembed(model, collection="new", batch_size=50, progress=changed_meanwhile)
+    Collections(database).swap("c", "new")
+    model.asked.clear()
+    new = PostgresVectorStore(model, database=database, collection="c")
+    report = VectorStoreManager(new).update_vectorstore()
+    assert (report.unchanged, report.added) == (69, 1)
+    assert [text for batch in model.asked for text in batch] == ["changed meanwhile"]
+    (folder / "1.txt").unlink()
+    (folder / "2.txt").write_text("changed")
+    managing = VectorStoreManager(new)
+    managing.add_folder(folder)
+    report = managing.update_vectorstore()
+    assert (report.unchanged, report.updated, report.removed) == (68, 1, 1)
+    split = VectorStoreManager(new, splitter_name="another")
+    assert split.update_vectorstore().updated == 69, "what another splitter made isn't kept"
+
+
+def test_another_re_embedding_brings_the_states_up_to_date(database: Database, folder: Path):
+    managing = manager(database)
+    managing.add_folder(folder)
+    managing.update_vectorstore()
+    old = PostgresVectorStore(WordModel(8), database=database, collection="c")
+    old.reembed(Renamed(16), collection="new")
+    (folder / "0.txt").write_text("changed")
+    (folder / "1.txt").unlink()
+    managing.add_folder(folder)
+    managing.update_vectorstore()
+    new = old.reembed(Renamed(16), collection="new")
+    assert VectorStoreManager(new).update_vectorstore().unchanged == 69
+    assert new.count() == old.count() == 69

@@ -114,6 +114,24 @@ def user_id_of(value: object, name: str = "user_id") -> str:
     return text(value, name, 1, MAX_ID_BYTES)
 
 
+def collection_name(value: object) -> str:
+    """The name of a collection, there or not.
+
+    Raises:
+        InvalidInput: If no collection can have it.
+    """
+    return text(value, "collection", 1)
+
+
+def collection_or_all(value: object) -> str | None:
+    """The name of a collection; None means all of them, or whichever it may be.
+
+    Raises:
+        InvalidInput: If no collection can have it.
+    """
+    return None if value is None else collection_name(value)
+
+
 def uuid_of(value: object, name: str) -> UUID:
     """A UUID, or a string that is one written out.
 

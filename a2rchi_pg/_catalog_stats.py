@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from a2rchi_pg._arguments import page_size
+from a2rchi_pg._arguments import collection_or_all, page_size
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._document_filter import FILTERABLE
 from a2rchi_pg._documents import STATUSES, source_type_of
@@ -105,7 +105,8 @@ def catalog_stats(
 ) -> Steps[CatalogStats]:
     """Everything there is to count, in one pass over an index of the live documents."""
     off = hidden(user_id, conversation_id, client_id=client_id)
-    rows = yield from fetch(_stats_sql(off.sql), _Counted, collection=collection, **off.params)
+    name = collection_or_all(collection)
+    rows = yield from fetch(_stats_sql(off.sql), _Counted, collection=name, **off.params)
     live = [row for row in rows if row.source_type is not None]
     return CatalogStats(
         documents=sum(row.documents for row in live),
@@ -182,7 +183,7 @@ def document_groups(
     query = own_sql(_GROUPS).format(state=own_sql(_STATE)).as_bytes(None)
     params = {
         "source_type": None if source_type is None else source_type_of(source_type),
-        "collection": collection,
+        "collection": collection_or_all(collection),
         "limit": page_size(limit, 0),
     }
     return (yield from fetch(query, DocumentGroup, **params))

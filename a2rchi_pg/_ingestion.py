@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._arguments import MAX_INTEGER, row_id, text, whole
-from a2rchi_pg._content import clean_text
+from a2rchi_pg._arguments import MAX_INTEGER, collection_name, number, row_id, text, whole
+from a2rchi_pg._content import clean_text, optional_text
 from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, read, write
 from a2rchi_pg.errors import IllegalTransition, InvalidInput, NotFound
 
@@ -83,15 +83,16 @@ def ingestion(collection: str, ids: Sequence[int], hashes: Sequence[str]) -> Ste
         WHERE i.collection_id = (SELECT id FROM collections WHERE name = %(collection)s)
             AND (d.id = ANY(%(ids)s::bigint[]) OR d.resource_hash = ANY(%(hashes)s::text[]))
     """
-    rows = fetch(query, Ingestion, collection=collection, ids=list(ids), hashes=list(hashes))
-    return (yield from rows)
+    name = collection_name(collection)
+    return (yield from fetch(query, Ingestion, collection=name, ids=list(ids), hashes=list(hashes)))
 
 
 @write
 def begin(
-    collection: str, ids: Sequence[int], hashes: Sequence[str], owner: str, seconds: float
+    collection: str, ids: Sequence[int], hashes: Sequence[str], owner: str, lease: float
 ) -> Steps[list[Ingestion]]:
     """Take documents up: → embedding. What another holds, is to wait, or is deleted stays out."""
+    params = {"owner": check_owner(owner), "seconds": check_lease(lease)}
     collection_id = yield from _existing(collection)
     query = """
         WITH wanted AS (
@@ -124,8 +125,7 @@ def begin(
         collection_id=collection_id,
         ids=list(ids),
         hashes=list(hashes),
-        owner=owner,
-        seconds=seconds,
+        **params,
     )
     return (yield from rows)
 
@@ -151,12 +151,12 @@ def finish(
     """
     done = yield from fetch_value(
         query,
-        collection=collection,
+        collection=collection_name(collection),
         document_id=row_id(document_id, "document_id"),
-        owner=owner,
+        owner=check_owner(owner),
         chunk_count=whole(chunk_count, "chunk_count", 0, MAX_INTEGER),
-        content=content_fingerprint,
-        embedding=embedding_fingerprint,
+        content=optional_text(content_fingerprint, "content_fingerprint"),
+        embedding=optional_text(embedding_fingerprint, "embedding_fingerprint"),
     )
     if done is None:
         yield from _refuse(collection, document_id, owner, "embedded")
@@ -177,18 +177,18 @@ def fail(
     """
     done = yield from fetch_value(
         query,
-        collection=collection,
+        collection=collection_name(collection),
         document_id=row_id(document_id, "document_id"),
-        owner=owner,
-        error=error,
-        retry_after=retry_after,
+        owner=check_owner(owner),
+        error=check_reason(error),
+        retry_after=number(retry_after, "retry_after", 0, MAX_INTEGER),
     )
     if done is None:
         yield from _refuse(collection, document_id, owner, "failed")
 
 
 @write
-def renew(collection: str, owner: str, seconds: float) -> Steps[int]:
+def renew(collection: str, owner: str, lease: float) -> Steps[int]:
     """Hold on for longer to all that an owner is embedding; how many documents that is."""
     query = """
         WITH held AS (
@@ -200,8 +200,8 @@ def renew(collection: str, owner: str, seconds: float) -> Steps[int]:
         )
         SELECT count(*) FROM held
     """
-    params = {"collection": collection, "owner": owner, "seconds": seconds}
-    return int((yield from fetch_value(query, **params)))
+    params = {"collection": collection_name(collection), "owner": check_owner(owner)}
+    return int((yield from fetch_value(query, **params, seconds=check_lease(lease))))
 
 
 @write
@@ -222,6 +222,7 @@ def retry(
         )
         SELECT count(*) FROM again
     """
+    check_retried(status)
     ids, hashes = documents or ([], [])
     params = {"every": documents is None, "ids": ids, "hashes": hashes, "status": status}
     collection_id = yield from _existing(collection)
@@ -241,12 +242,13 @@ def release(collection: str, owner: str) -> Steps[int]:
         )
         SELECT count(*) FROM released
     """
-    return int((yield from fetch_value(query, collection=collection, owner=owner)))
+    params = {"collection": collection_name(collection), "owner": check_owner(owner)}
+    return int((yield from fetch_value(query, **params)))
 
 
 def _existing(collection: str) -> Steps[int]:
     query = "SELECT id FROM collections WHERE name = %(collection)s"
-    collection_id = yield from fetch_value(query, collection=collection)
+    collection_id = yield from fetch_value(query, collection=collection_name(collection))
     if collection_id is None:
         raise NotFound(f"there is no collection {collection!r}")
     return int(collection_id)
@@ -274,6 +276,11 @@ def check_owner(owner: object) -> str:
     return text(owner, "owner", 1)
 
 
+def check_lease(seconds: object) -> float:
+    """For how long somebody embeds, in seconds."""
+    return number(seconds, "lease", 0, MAX_INTEGER)
+
+
 def check_reason(error: str) -> str:
     """Why a document failed: clean, not empty and not too long."""
     reason = clean_text(error)[:MAX_ERROR]
@@ -282,10 +289,9 @@ def check_reason(error: str) -> str:
     return reason
 
 
-def check_retried(status: Status) -> Status:
-    """A state from which a command leads back to pending."""
+def check_retried(status: object) -> None:
+    """Refuse a state from which no command leads back to pending."""
     if status not in ("failed", "embedded"):
         raise IllegalTransition(
             f"documents that are {status!r} can't be made pending: 'failed' and 'embedded' ones can"
         )
-    return status

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from a2rchi_pg import _ingestion
 from a2rchi_pg._documents import split_keys
-from a2rchi_pg._ingestion import check_owner, check_reason, check_retried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,9 +61,7 @@ class IngestionStates:
             NotFound: If there is no such collection.
         """
         ids, hashes = split_keys(documents)
-        return self._runner.run(
-            _ingestion.begin(collection, ids, hashes, check_owner(owner), lease)
-        )
+        return self._runner.run(_ingestion.begin(collection, ids, hashes, owner, lease))
 
     async def abegin(
         self,
@@ -76,9 +73,7 @@ class IngestionStates:
     ) -> list[Ingestion]:
         """The asynchronous twin of :meth:`begin`."""
         ids, hashes = split_keys(documents)
-        return await self._runner.arun(
-            _ingestion.begin(collection, ids, hashes, check_owner(owner), lease)
-        )
+        return await self._runner.arun(_ingestion.begin(collection, ids, hashes, owner, lease))
 
     def finish(
         self,
@@ -145,9 +140,7 @@ class IngestionStates:
         Raises:
             IllegalTransition: If the owner doesn't hold it; says who does, or its state.
         """
-        self._runner.run(
-            _ingestion.fail(collection, document_id, owner, check_reason(error), retry_after)
-        )
+        self._runner.run(_ingestion.fail(collection, document_id, owner, error, retry_after))
 
     async def afail(
         self,
@@ -159,25 +152,23 @@ class IngestionStates:
         retry_after: float = 0.0,
     ) -> None:
         """The asynchronous twin of :meth:`fail`."""
-        await self._runner.arun(
-            _ingestion.fail(collection, document_id, owner, check_reason(error), retry_after)
-        )
+        await self._runner.arun(_ingestion.fail(collection, document_id, owner, error, retry_after))
 
     def renew(self, collection: str, *, owner: str, lease: float = 300.0) -> int:
         """Hold on to all that an owner is embedding; how many documents that still is."""
-        return self._runner.run(_ingestion.renew(collection, check_owner(owner), lease))
+        return self._runner.run(_ingestion.renew(collection, owner, lease))
 
     async def arenew(self, collection: str, *, owner: str, lease: float = 300.0) -> int:
         """The asynchronous twin of :meth:`renew`."""
-        return await self._runner.arun(_ingestion.renew(collection, check_owner(owner), lease))
+        return await self._runner.arun(_ingestion.renew(collection, owner, lease))
 
     def release(self, collection: str, *, owner: str) -> int:
         """Give back what an owner holds and won't finish: pending again; how many there were."""
-        return self._runner.run(_ingestion.release(collection, check_owner(owner)))
+        return self._runner.run(_ingestion.release(collection, owner))
 
     async def arelease(self, collection: str, *, owner: str) -> int:
         """The asynchronous twin of :meth:`release`."""
-        return await self._runner.arun(_ingestion.release(collection, check_owner(owner)))
+        return await self._runner.arun(_ingestion.release(collection, owner))
 
     def retry(
         self,
@@ -200,9 +191,7 @@ class IngestionStates:
             NotFound: If there is no such collection.
             IllegalTransition: If the status is another: what is being embedded can't be pending.
         """
-        return self._runner.run(
-            _ingestion.retry(collection, _which(documents), check_retried(status))
-        )
+        return self._runner.run(_ingestion.retry(collection, _which(documents), status))
 
     async def aretry(
         self,
@@ -212,9 +201,7 @@ class IngestionStates:
         status: Status = "failed",
     ) -> int:
         """The asynchronous twin of :meth:`retry`."""
-        return await self._runner.arun(
-            _ingestion.retry(collection, _which(documents), check_retried(status))
-        )
+        return await self._runner.arun(_ingestion.retry(collection, _which(documents), status))
 
 
 def _which(

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
-from a2rchi_pg._arguments import MAX_INTEGER, page_size, row_id, whole
+from a2rchi_pg._arguments import MAX_INTEGER, collection_or_all, page_size, row_id, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._document_filter import document_filter
 from a2rchi_pg._documents import STATUSES, Status, source_type_of
@@ -146,7 +146,10 @@ def listing(
         offset=whole(offset, "offset", 0, MAX_INTEGER),
         after=None if after is None else _position(after, sort, down),
         with_total=with_total,
-        params={"collection": collection, **scope_params(user_id, conversation_id, client_id)},
+        params={
+            "collection": collection_or_all(collection),
+            **scope_params(user_id, conversation_id, client_id),
+        },
     )
 
 

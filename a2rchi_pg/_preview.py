@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from a2rchi_pg._arguments import MAX_INTEGER, page_size, whole
+from a2rchi_pg._arguments import MAX_INTEGER, collection_or_all, page_size, whole
 from a2rchi_pg._op import Steps, fetch, fetch_one, read
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def document_chunks(
         """
     )
     ids, hashes = document
-    params = {"ids": ids, "hashes": hashes, "collection": collection}
+    params = {"ids": ids, "hashes": hashes, "collection": collection_or_all(collection)}
     page = {"limit": page_size(limit, 0), "offset": whole(offset, "offset", 0, MAX_INTEGER)}
     return (yield from fetch(query, DocumentChunk, **params, **page))
 
@@ -126,9 +126,9 @@ def document_content(
         """
     )
     ids, hashes = document
-    whole(max_chars, "max_chars", 0, MAX_INTEGER)
-    params = {"ids": ids, "hashes": hashes, "collection": collection, "max_chars": max_chars}
-    found = yield from fetch_one(query, _Preview, **params)
+    most = whole(max_chars, "max_chars", 0, MAX_INTEGER)
+    params = {"ids": ids, "hashes": hashes, "collection": collection_or_all(collection)}
+    found = yield from fetch_one(query, _Preview, **params, max_chars=most)
     if found is None:
         return None
     text = joined(found.pieces)
@@ -138,8 +138,8 @@ def document_content(
         display_name=found.display_name,
         mime_type=found.mime_type,
         size_bytes=found.size_bytes,
-        text=text[:max_chars],
-        truncated=len(text) > max_chars,
+        text=text[:most],
+        truncated=len(text) > most,
     )
 
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._arguments import whole
+from a2rchi_pg._arguments import MAX_INTEGER, many, number, string, whole
 from a2rchi_pg._folder import document_of, existing_folder, files_of, fingerprint, key_of, matches
 from a2rchi_pg._loading import MAX_BYTES
 from a2rchi_pg._splitting import default_splitter, splitter_fingerprint
@@ -29,13 +29,15 @@ from a2rchi_pg.errors import A2rchiError, InvalidInput
 from a2rchi_pg.vectorstore import PostgresVectorStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from langchain_core.embeddings import Embeddings
 
     from a2rchi_pg._loading import Loaders
     from a2rchi_pg._splitting import Splitter
     from a2rchi_pg._updating import Progress
+
+LEAST_LEASE = 0.1  # seconds, of which a third has to be enough to say that it goes on
 
 __all__ = ["FolderReport", "IngestProgress", "IngestReport", "VectorStoreManager"]
 
@@ -96,8 +98,6 @@ class VectorStoreManager:
             raise InvalidInput(
                 "the store's database must be a Database: every document is a transaction"
             )
-        if not lease > 0:
-            raise InvalidInput(f"lease must be more than 0 seconds, got {lease!r}")
         chosen = splitter or default_splitter()
         self._database = store.database
         self._settings = Settings(
@@ -110,12 +110,12 @@ class VectorStoreManager:
                 min(32, (os.cpu_count() or 1) + 4) if workers is None else workers, "workers", 1
             ),
             batch_size=whole(batch_size, "batch_size", 1),
-            lease=lease,
+            lease=number(lease, "lease", LEAST_LEASE, MAX_INTEGER),
             max_bytes=whole(max_bytes, "max_bytes", 1, 2**40),
         )
 
     def add_folder(
-        self, path: str | os.PathLike[str], *, patterns: Sequence[str] = ("*",)
+        self, path: str | os.PathLike[str], *, patterns: Iterable[str] = ("*",)
     ) -> FolderReport:
         """Bring a folder's files into the catalog; :meth:`update_vectorstore` then embeds them.
 
@@ -132,6 +132,7 @@ class VectorStoreManager:
             OSError: If a folder in it can't be listed.
         """
         folder = existing_folder(path)
+        patterns = [string(each, "a pattern") for each in many(patterns, "patterns", "strings")]
         files = list(files_of(folder))
         found = [path for path in files if matches(path, folder, patterns)]
         catalog = CatalogRepository(self._database)
@@ -153,7 +154,7 @@ class VectorStoreManager:
         )
 
     async def aadd_folder(
-        self, path: str | os.PathLike[str], *, patterns: Sequence[str] = ("*",)
+        self, path: str | os.PathLike[str], *, patterns: Iterable[str] = ("*",)
     ) -> FolderReport:
         """The asynchronous twin of :meth:`add_folder`; files are read in threads."""
         return await asyncio.to_thread(self.add_folder, path, patterns=patterns)

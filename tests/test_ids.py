@@ -1,5 +1,7 @@
 """Every id that a public method takes is refused by its name where no row can have it.
 
+So are the names and numbers that documents come into a collection with.
+
 Nothing is asked of a database: here is none.
 """
 
@@ -70,6 +72,8 @@ NO_WHOLE = ["7", 1.5, 7.0, True, np.True_, np.nan, -1, 2**63, [7], b"7"]
 NO_REVISION = [2**31, *NO_WHOLE]
 NO_USER = ["", 5, 1.5, True, b"ada", ["ada"], "a\0", "\ud800", "a" * 2001]
 NO_UUID = ["", "7", 7, 1.5, True, b"7", ["7"]]
+NO_NAME = ["", 5, True, b"c", ["c"], "a\0", "\ud800"]
+NO_SECONDS = ["7", True, -1, np.nan, np.inf, 2**31, [7]]
 NO_DOCUMENT = [1.5, True, -1, 2**63, [1.5], [True], [-1], [b"hash"]]
 # What each parameter that names somebody or something is never given.
 NO_ID: dict[str, list[Any]] = {
@@ -78,6 +82,8 @@ NO_ID: dict[str, list[Any]] = {
     **dict.fromkeys(("messages before", "messages after"), NO_WHOLE),
     **dict.fromkeys(("to_revision", "expected_revision", "old", "new"), NO_REVISION),
     "config before": NO_REVISION,
+    **dict.fromkeys(("catalog collection", "catalog owner"), NO_NAME),
+    **dict.fromkeys(("catalog lease", "catalog retry_after"), NO_SECONDS),
     **dict.fromkeys(("user_id", "client_id", "user", "anonymous", "authenticated"), NO_USER),
     **dict.fromkeys(("updated_by", "changed_by"), NO_USER),
     "trace_id": NO_UUID,
@@ -126,7 +132,8 @@ def taking_ids() -> Iterator[tuple[str, str, str]]:
                 is_id = name in NO_ID or f"{door} {name}" in NO_ID
                 if is_id and (method, name) not in NOT_NAMES:
                     yield door, method, name
-    yield from (("catalog", "list", name) for name in ("user_id", "conversation_id", "client_id"))
+    listing = ("user_id", "conversation_id", "client_id", "collection")
+    yield from (("catalog", "list", name) for name in listing)
 
 
 @pytest.mark.parametrize("prefix", ["", "a"], ids=["sync", "async"])

@@ -131,6 +131,14 @@ def test_a_narrower_pattern_deletes_only_what_is_gone(manager: VectorStoreManage
     assert (report.removed, report.unchanged) == (2, 3)
 
 
+def test_patterns_are_several_strings_and_read_once(manager: VectorStoreManager, folder: Path):
+    report = manager.add_folder(folder, patterns=(each for each in ("*.md", "sub/*")))
+    assert report.added == 3
+    for patterns in ("*.md", b"*.md", 5, None, [5]):
+        with pytest.raises(InvalidInput, match="pattern"):
+            manager.add_folder(folder, patterns=patterns)  # type: ignore[arg-type]  # as above
+
+
 def test_g24_chunks_have_places_without_gaps(
     manager: VectorStoreManager, database: Database, folder: Path
 ):
@@ -365,8 +373,9 @@ def test_the_command(dsn: str, folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_what_a_manager_does_not_take(database: Database, store: PostgresVectorStore):
-    with pytest.raises(InvalidInput, match="lease"):
-        VectorStoreManager(store, lease=0)
+    for lease in (0, -1, "60", True, float("nan"), float("inf"), None):
+        with pytest.raises(InvalidInput, match="lease must be a number"):
+            VectorStoreManager(store, lease=lease)  # type: ignore[arg-type]  # as the test says
     with pytest.raises(InvalidInput, match="no folder"):
         VectorStoreManager(store).add_folder("/nowhere")
     with database.transaction() as transaction, pytest.raises(InvalidInput, match="Database"):

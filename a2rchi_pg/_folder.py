@@ -66,9 +66,12 @@ def key_of(path: Path) -> str:
     return sha256(os.fsencode(path)).hexdigest()[:32]
 
 
-def document_of(path: Path, content_hash: str | None, folder: Path) -> DocumentSpec:
-    """A file as a document."""
-    about = path.stat()
+def document_of(path: Path, content_hash: str | None, folder: Path) -> DocumentSpec | None:
+    """A file as a document; None where it is gone by now."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
     suffix = path.suffix.lower()
     return DocumentSpec(
         resource_hash=key_of(path),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from a2rchi_pg._chunks import rendered
+from a2rchi_pg._content import clean_text
 from a2rchi_pg._ingestion import finish
 from a2rchi_pg._op import (
     Steps,
@@ -26,6 +27,7 @@ from a2rchi_pg.errors import DimensionMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from a2rchi_pg._splitting import Piece
     from a2rchi_pg.collections import Collection
@@ -334,15 +336,27 @@ def _remove_sql(collection: Collection) -> bytes:
 
 
 @write
-def delete_missing(base_path: str, present: Sequence[str]) -> Steps[int]:
-    """Delete a folder's documents in the catalog but for those hashes; how many there were."""
+def server_time() -> Steps[datetime]:
+    """Now, by the clock of the server that is written to."""
+    now: datetime = yield from fetch_value("SELECT clock_timestamp()")
+    return now
+
+
+@write
+def delete_missing(base_path: str, present: Sequence[str], listed_at: datetime) -> Steps[int]:
+    """Delete a folder's documents in the catalog but for those hashes; how many there were.
+
+    What was recorded since the folder was listed stays: another manager saw it.
+    """
     query = """
         WITH gone AS (
             UPDATE documents SET deleted_at = now(), updated_at = now()
             WHERE source_type = 'local_files' AND base_path = %(base_path)s
-                AND deleted_at IS NULL AND resource_hash <> ALL(%(present)s::text[])
+                AND deleted_at IS NULL AND updated_at < %(listed_at)s
+                AND resource_hash <> ALL(%(present)s::text[])
             RETURNING id
         )
         SELECT count(*) FROM gone
     """
-    return int((yield from fetch_value(query, base_path=base_path, present=list(present))))
+    params = {"base_path": clean_text(base_path), "listed_at": listed_at}
+    return int((yield from fetch_value(query, **params, present=list(present))))

@@ -124,6 +124,8 @@ class Settings:
         if document.file_path is None:
             raise InvalidInput("the catalog has no file of it")
         path = self.data_path / document.file_path
+        if "\ufffd" in document.file_path and not path.exists():
+            raise InvalidInput("its name is no UTF-8, so that the catalog can't hold it: rename it")
         pieces = split(load(path, self.loaders, self.max_bytes), self.splitter)
         own = document.metadata | {
             "resource_hash": document.resource_hash,

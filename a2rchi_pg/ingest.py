@@ -21,7 +21,7 @@ from a2rchi_pg._arguments import MAX_INTEGER, many, number, string, whole
 from a2rchi_pg._folder import document_of, existing_folder, files_of, fingerprint, key_of, matches
 from a2rchi_pg._loading import MAX_BYTES
 from a2rchi_pg._splitting import default_splitter, splitter_fingerprint
-from a2rchi_pg._syncing import delete_missing
+from a2rchi_pg._syncing import delete_missing, server_time
 from a2rchi_pg._updating import IngestProgress, IngestReport, Settings, Update
 from a2rchi_pg.catalog import CatalogRepository
 from a2rchi_pg.database import Database
@@ -133,23 +133,25 @@ class VectorStoreManager:
         """
         folder = existing_folder(path)
         patterns = [string(each, "a pattern") for each in many(patterns, "patterns", "strings")]
+        listed_at = self._database.run(server_time())
         files = list(files_of(folder))
         found = [path for path in files if matches(path, folder, patterns)]
         catalog = CatalogRepository(self._database)
         with ThreadPoolExecutor(self._settings.workers) as pool:
             contents = pool.map(fingerprint, found)
             specs = [document_of(*each, folder) for each in zip(found, contents, strict=True)]
-        recorded = catalog.upsert_many(specs)
+        recorded = catalog.upsert_many(spec for spec in specs if spec is not None)
         changed = [each.id for each in recorded if each.outcome in ("changed", "restored")]
         if changed:  # what failed before need not wait
             collection = self._settings.store.create_collection()
             catalog.retry(collection.name, changed)
         outcomes = Counter(each.outcome for each in recorded)
-        present = [key_of(path) for path in files]
+        gone = {path for path, spec in zip(found, specs, strict=True) if spec is None}
+        present = [key_of(path) for path in files if path not in gone]
         return FolderReport(
             added=outcomes["added"] + outcomes["restored"],
             changed=outcomes["changed"],
-            removed=self._database.run(delete_missing(str(folder), present)),
+            removed=self._database.run(delete_missing(str(folder), present, listed_at)),
             unchanged=outcomes["unchanged"],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from langchain_core.documents import Document
 from langchain_text_splitters import CharacterTextSplitter
 
-from a2rchi_pg import CatalogRepository, Collections, Database, PostgresVectorStore
+from a2rchi_pg import CatalogRepository, Collections, Database, PostgresVectorStore, ingest
+from a2rchi_pg._folder import fingerprint
 from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.ingest import IngestProgress, VectorStoreManager, main
 from tests.database_support import commands, rows
@@ -248,6 +250,53 @@ def test_chunks_that_the_host_added_anew_are_replaced_like_others(
     assert (report.updated, report.failed, report.chunks) == (5, {}, len(before))
     assert [row[:2] for row in database.run(rows(CHUNKS))] == [row[:2] for row in before]
     assert store.count() == len(before)
+
+
+def test_a_name_that_is_no_utf_8_fails_alone(
+    manager: VectorStoreManager, database: Database, tmp_path: Path
+):
+    folder = tmp_path / os.fsdecode(b"d\xff")
+    folder.mkdir()
+    (folder / os.fsdecode(b"a\xfe.md")).write_text("a whale")
+    (folder / "good.md").write_text("a fox")
+    assert manager.add_folder(tmp_path).added == 2
+    assert set(reasons(manager, database).values()) == {
+        "its name is no UTF-8, so that the catalog can't hold it: rename it"
+    }
+    (folder / "good.md").unlink()
+    assert manager.add_folder(folder).removed == 0, "it is another folder's"
+    assert manager.add_folder(tmp_path).removed == 1
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_is_no_document(
+    manager: VectorStoreManager, folder: Path, monkeypatch
+):
+    manager.add_folder(folder)
+
+    def removed(path: Path) -> str | None:
+        found = fingerprint(path)
+        if path.name == "whale.md":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(ingest, "fingerprint", removed)
+    report = manager.add_folder(folder)
+    assert (report.unchanged, report.removed) == (4, 1)
+
+
+def test_what_another_manager_saw_meanwhile_is_not_taken_for_deleted(
+    manager: VectorStoreManager, folder: Path, monkeypatch
+):
+    def meanwhile(path: Path) -> str | None:
+        monkeypatch.setattr(ingest, "fingerprint", fingerprint)
+        (folder / "new.md").write_text("new")
+        assert manager.add_folder(folder, patterns=["new.md"]).added == 1
+        return fingerprint(path)
+
+    manager.add_folder(folder)
+    monkeypatch.setattr(ingest, "fingerprint", meanwhile)
+    assert manager.add_folder(folder, patterns=["*.py"]).removed == 0
+    assert manager.add_folder(folder).unchanged == 6
 
 
 def test_an_emptied_file_is_a_document_of_no_chunks(

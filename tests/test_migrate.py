@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -54,6 +55,27 @@ def test_status_lists_every_file_and_its_exit_code_tells_whether_any_is_missing(
     assert (code, lines[:2]) == (3, [f"applied  {FILES[0]}", f"pending  {FILES[1]}"])
     run("schema", "--target", empty_dsn)
     assert run("status", "--target", empty_dsn)[0] == 0
+
+
+def test_what_is_found_may_be_had_as_json(psql, run, empty_dsn: str):
+    def found(*arguments: str):
+        code, lines, errors = run(*arguments, "--target", empty_dsn, "--json")
+        assert errors == []
+        return code, json.loads("\n".join(lines))
+
+    psql(empty_dsn, sql_files()[0])
+    assert found("schema", "--to", "2") == (0, [{"number": 2, "name": FILES[1]}])
+    code, files = found("status")
+    assert (code, [each["name"] for each in files]) == (3, FILES)
+    assert files[:3] == [
+        {"number": 1, "name": FILES[0], "state": "applied", "by_hand": True},
+        {"number": 2, "name": FILES[1], "state": "applied", "by_hand": False},
+        {"number": 3, "name": FILES[2], "state": "pending", "by_hand": False},
+    ]
+    assert [each["name"] for each in found("schema", "--dry-run")[1]] == FILES[2:]
+    assert [each["name"] for each in found("schema")[1]] == FILES[2:]
+    assert found("schema") == (0, [])
+    assert found("status")[0] == 0
 
 
 def test_the_target_may_come_from_the_environment(run, empty_dsn: str, monkeypatch):

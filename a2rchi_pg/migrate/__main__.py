@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg import _schema
 from a2rchi_pg.database import DSN_VARIABLE
 from a2rchi_pg.errors import A2rchiError
 from a2rchi_pg.migrate import _data
+from a2rchi_pg.migrate._output import say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
             help=f"the database (default: ${DSN_VARIABLE}, then libpq's PG* variables)",
         )
         command.add_argument("--schema", metavar="NAME", help="the schema that holds the tables")
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true", help="write JSON")
     return main
 
 
@@ -46,25 +49,34 @@ def _apply(arguments: argparse.Namespace) -> int:
     applied = _schema.migrate(
         arguments.target, schema=arguments.schema, to=arguments.to, dry_run=arguments.dry_run
     )
+    if arguments.json:
+        say_json([{"number": each.number, "name": each.name} for each in applied])
+        return DONE
     verb = "would apply" if arguments.dry_run else "applied"
     for migration in applied:
-        _say(f"{verb} {migration.name}")
+        say(f"{verb} {migration.name}")
     if not applied:
-        _say("the schema is up to date")
+        say("the schema is up to date")
     return DONE
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    rows = _schema.status(arguments.target, schema=arguments.schema)
-    for migration, applied in rows:
-        state = "pending" if applied is None else "applied"
-        by_hand = " (by hand)" if applied is not None and applied.checksum is None else ""
-        _say(f"{state}  {migration.name}{by_hand}")
-    return PENDING if any(applied is None for _, applied in rows) else DONE
+    rows = [_state(*row) for row in _schema.status(arguments.target, schema=arguments.schema)]
+    if arguments.json:
+        say_json(rows)
+    else:
+        for row in rows:
+            say(f"{row['state']}  {row['name']}{' (by hand)' if row['by_hand'] else ''}")
+    return PENDING if any(row["state"] == "pending" for row in rows) else DONE
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _state(migration: _schema.Migration, applied: _schema.Applied | None) -> dict[str, Any]:
+    return {
+        "number": migration.number,
+        "name": migration.name,
+        "state": "pending" if applied is None else "applied",
+        "by_hand": applied is not None and applied.checksum is None,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentTypeError
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from a2rchi_pg.database import Database
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate import _archi, _engine, _runs, _sources
 from a2rchi_pg.migrate._origin import Origin
+from a2rchi_pg.migrate._output import say, say_json
 from a2rchi_pg.migrate._plan import plan
 from a2rchi_pg.migrate._progress import progress
 from a2rchi_pg.migrate._reading import DSN_VARIABLE
@@ -57,10 +57,7 @@ def add_commands(commands: Any) -> list[argparse.ArgumentParser]:
     configs.add_argument(
         "--backup", metavar="FILE", type=Path, help="write them there, and say how to drop them"
     )
-    every = [planning, run, verify, rollback, report]
-    for command in (*every, configs):
-        command.add_argument("--json", action="store_true", help="write JSON")
-    return every
+    return [planning, run, verify, rollback, report]
 
 
 def _positive(text: str) -> int:
@@ -83,22 +80,23 @@ def _plan(database: Database, arguments: argparse.Namespace) -> int:
         for source, target in _sources.sides(arguments)
     ]
     if arguments.json:
-        return _json([asdict(each) for each in plans])
+        say_json([asdict(each) for each in plans])
+        return DONE
     for each in plans:
-        _say(f"from {each.source} {each.location}: {each.rows:,} rows")
+        say(f"from {each.source} {each.location}: {each.rows:,} rows")
         for name, value in each.facts.items():
-            _say(f"  {name}: {value}")
+            say(f"  {name}: {value}")
         there = "which exists" if each.target_exists else "which will be made"
-        _say(f"into {each.target}, {there}")
-        _say(f"  {each.server}")
-        _say(
+        say(f"into {each.target}, {there}")
+        say(f"  {each.server}")
+        say(
             f"{each.sampled:,} rows read; all would take about {each.seconds:.0f} s to read and "
             f"{each.megabytes:,.0f} MB to store"
         )
         if each.present:
-            _say(f"{each.present:,} of them are there, {each.conflicts:,} with other content")
+            say(f"{each.present:,} of them are there, {each.conflicts:,} with other content")
         for problem, rows in each.problems.items():
-            _say(f"{rows:,} of them can't be stored: {problem}")
+            say(f"{rows:,} of them can't be stored: {problem}")
     return DONE
 
 
@@ -138,13 +136,13 @@ def _verify(database: Database, arguments: argparse.Namespace) -> int:
             )
     code = DIFFERENT if any(each.counts for each in found) else DONE
     if arguments.json:
-        _json([asdict(each) for each in found])
+        say_json([asdict(each) for each in found])
         return code
     for each, (_, target) in zip(found, sides, strict=True):
         differences = sum(each.counts.values())
-        _say(f"{target.name}: {each.checked:,} rows compared, {differences:,} differences")
+        say(f"{target.name}: {each.checked:,} rows compared, {differences:,} differences")
         for kind, rows in each.counts.items():
-            _say(f"{kind}: {rows:,}, among them {', '.join(map(shortened, each.examples[kind]))}")
+            say(f"{kind}: {rows:,}, among them {', '.join(map(shortened, each.examples[kind]))}")
     return code
 
 
@@ -163,13 +161,13 @@ def _rollback(database: Database, arguments: argparse.Namespace) -> int:
                 )
             )
     if arguments.json:
-        _json([asdict(each) for each in undone])
+        say_json([asdict(each) for each in undone])
     else:
         for each, (_, target) in zip(undone, reversed(targets), strict=True):
             gone = " with their target" if each.dropped else ""
-            _say(f"{target.name}: {each.removed:,} rows removed{gone}")
+            say(f"{target.name}: {each.removed:,} rows removed{gone}")
             for key in each.stays:
-                _say(f"stays, as it was changed since or is in use: {shortened(key)}")
+                say(f"stays, as it was changed since or is in use: {shortened(key)}")
     return DIFFERENT if any(each.stays for each in undone) else DONE
 
 
@@ -178,9 +176,10 @@ def _report(database: Database, arguments: argparse.Namespace) -> int:
         return _show(database, database.run(_runs.named(arguments.run_id)), arguments)
     runs = database.run(_runs.list_runs())
     if arguments.json:
-        return _json([asdict(run) for run in runs])
+        say_json([asdict(run) for run in runs])
+        return DONE
     for run in runs:
-        _say(f"{run.run_id}  {run.status}  {run.source} {run.location} -> {run.target}")
+        say(f"{run.run_id}  {run.status}  {run.source} {run.location} -> {run.target}")
     return DONE
 
 
@@ -192,23 +191,25 @@ def _configs(arguments: argparse.Namespace) -> int:
     drop = [] if saved is None or untold else [*origin.keeping_configs(), "DROP TABLE configs;"]
     if arguments.json:
         about = {"facts": configs.facts(), "untold": untold, "saved": saved, "drop": drop}
-        return _json(about)
+        say_json(about)
+        return DONE
     for name, value in configs.facts().items():
-        _say(f"{name}: {value}")
-    _say(f"{untold:,} answers have one that doesn't tell their model")
+        say(f"{name}: {value}")
+    say(f"{untold:,} answers have one that doesn't tell their model")
     if saved is not None:
-        _say(f"{saved:,} configurations written to {arguments.backup}")
+        say(f"{saved:,} configurations written to {arguments.backup}")
     if drop:
-        _say("nothing more can be learned from the table; to drop it, run in the old database:")
+        say("nothing more can be learned from the table; to drop it, run in the old database:")
         for statement in drop:
-            _say(f"    {statement}")
+            say(f"    {statement}")
     return DONE
 
 
 def _show(database: Database, runs: list[Run], arguments: argparse.Namespace) -> int:
     made = [report(database, run.run_id) for run in runs]
     if arguments.json:
-        return _json([asdict(each) for each in made])
+        say_json([asdict(each) for each in made])
+        return DONE
     sys.stdout.write("\n".join(each.markdown() for each in made))
     return DONE
 
@@ -224,15 +225,6 @@ def _agreed(question: str) -> bool:
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
-
-
-def _json(value: Any) -> int:
-    sys.stdout.write(json.dumps(value, default=str, ensure_ascii=False, indent=2) + "\n")
-    return DONE
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 _COMMANDS = {

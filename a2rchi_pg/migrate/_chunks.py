@@ -24,6 +24,7 @@ from a2rchi_pg.migrate._source import Row, Target
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from a2rchi_pg._maintenance import IndexProgress
     from a2rchi_pg._op import Runner, Steps
     from a2rchi_pg.collections import Collection, CollectionSpec
 
@@ -248,6 +249,10 @@ class ChunkTarget(Target[Chunk]):
         runner.run(_note_states(self._existing()))
         Collections(runner).build_indexes(self._spec.name)
         runner.run(collections.calibrate(self._spec.name))
+
+    def building(self, runner: Runner) -> IndexProgress | None:
+        """How far the index is that is being built."""
+        return Collections(runner).build_progress(self._spec.name)
 
     def drop(self, runner: Runner) -> bool:
         """Drop the collection if it is empty."""

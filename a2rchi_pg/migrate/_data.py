@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentTypeError
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Run one of the commands and return its exit code."""
     if arguments.command == "configs":
         return _configs(arguments)
-    with Database(arguments.target, schema=arguments.schema, max_size=2) as database:
+    # A connection holds the lock, one works, one watches the indexes being built.
+    with Database(arguments.target, schema=arguments.schema, max_size=3) as database:
         return _COMMANDS[arguments.command](database, arguments)
 
 
@@ -108,7 +110,7 @@ def _run(database: Database, arguments: argparse.Namespace) -> int:
     ids = [_runs.checked_name(_id(name, source, sides)) for source, _ in sides]
     done = []
     for id_, (source, target) in zip(ids, sides, strict=True):
-        with progress(target.name) as show:
+        with progress(target.name, partial(target.building, database)) as show:
             done.append(
                 _engine.run(
                     database,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from a2rchi_pg._maintenance import IndexProgress
     from a2rchi_pg._op import Runner, Steps
 
 T = TypeVar("T")
@@ -126,6 +127,11 @@ class Target(Protocol[T]):
     def finish(self, runner: Runner) -> None:
         """Build what is better built after a load."""
         del runner
+
+    def building(self, runner: Runner) -> IndexProgress | None:
+        """How far the index is that ``finish`` builds now; None where it builds none."""
+        del runner
+        return None
 
     def drop(self, runner: Runner) -> bool:
         """Undo ``prepare``, unless there is anything left; whether it did."""

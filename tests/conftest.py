@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.plugins.people",
     "tests.plugins.servers",
     "tests.plugins.stores",
+    "tests.plugins.too_old",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ from a2rchi_pg import (
     Collections,
     CollectionSpec,
     Database,
+    EmbeddedPostgres,
     KeyRing,
     PostgresVectorStore,
     UserRepository,
 )
-from a2rchi_pg.doctor import examine
+from a2rchi_pg._schema import migrate
+from a2rchi_pg.doctor import _server, examine
 from a2rchi_pg.doctor.__main__ import ERRORS, FAILED, HEALTHY, WARNINGS, main
 from tests.database_support import Scattered, admin
 from tests.plugins.catalogs import spec
@@ -27,6 +30,7 @@ from tests.roles_support import as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from a2rchi_pg.doctor import Finding
 
@@ -174,6 +178,20 @@ def test_a_vector_index_that_misses_and_one_too_large(dsn: str):
     assert found["maintenance_work_mem"].severity == "warning"
 
 
+@pytest.mark.owner  # a server of its own has no roles
+def test_vector_indexes_that_do_not_fit_into_memory(server_path: Path):
+    settings = {"shared_buffers": "1MB", "max_connections": 10}
+    with EmbeddedPostgres(server_path, settings=settings) as server:
+        migrate(server.dsn)
+        filled(server.dsn, 3000)
+        found = serious(examined(server.dsn))["shared_buffers"]
+        assert found.severity == "warning"
+        assert "shared_buffers 1,048,576" in found.evidence
+        plant(server.dsn, found.remedy.split("; then restart")[0])
+    with EmbeddedPostgres(server_path, settings=settings) as server:
+        assert "shared_buffers" not in serious(examined(server.dsn))
+
+
 @pytest.mark.servers("embedded", "plain")
 def test_a_search_that_reads_the_whole_collection(dsn: str):
     filled(dsn, 10_500, m=2, ef_construction=4)
@@ -268,6 +286,20 @@ def test_keys_that_can_not_be_opened(dsn: str):
 def test_a_database_without_the_schema(empty_dsn: str):
     found = serious(examined(empty_dsn))
     assert {"extension_missing", "schema_behind"} <= set(found)
+
+
+def test_a_server_that_is_too_old(old_server: str):
+    found = serious(examined(old_server))["server_version"]
+    assert found.severity == "error"
+    assert re.match(r"server_version is 1[0-6]\.", found.evidence)
+
+
+@pytest.mark.servers("embedded")
+def test_a_server_older_than_the_package_needs(dsn: str, monkeypatch: pytest.MonkeyPatch):
+    """As above, where the machine has no old server."""
+    assert "server_version" not in serious(examined(dsn))
+    monkeypatch.setattr(_server, "MINIMUM_SERVER", 180000)
+    assert serious(examined(dsn))["server_version"].severity == "error"
 
 
 @pytest.mark.servers("embedded")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import re
-import shutil
-import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,14 +14,15 @@ from psycopg.conninfo import make_conninfo
 from a2rchi_pg import Collections, CollectionSpec, Database, EmbeddedPostgres, PostgresVectorStore
 from a2rchi_pg._schema import migrate
 from a2rchi_pg.errors import DatabaseError, MigrationError
-from tests.database_support import Letters, admin, wait_until
-from tests.plugins.servers import passable_folder
+from tests.database_support import Letters, admin
 from tests.plugins.trees import _link, tree
 from tests.schema_support import FILES
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.timeout(120)
 SMALL = {"shared_buffers": "32MB", "max_connections": 20}
-OLD = sorted(Path("/usr/lib/postgresql").glob("1[0-6]/bin/initdb"))
 
 
 def commands(message: str) -> list[str]:
@@ -143,36 +141,6 @@ def test_an_application_role_makes_and_fills_collections_without_ddl_rights(dsn:
 
 
 # Versions
-
-
-@pytest.fixture
-def old_server():
-    """PostgreSQL before 17, as Debian packages it; `MINIMUM_SERVER` has a test without it too."""
-    if not OLD or os.geteuid() != 0:
-        pytest.skip("no PostgreSQL before 17 in /usr/lib/postgresql, or not root to run it")
-    binaries, account = OLD[-1].parent, pwd.getpwnam("nobody")
-    with passable_folder() as folder:
-        shutil.chown(folder, "nobody")
-        as_nobody = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-        initdb = [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N"]
-        subprocess.run(initdb, check=True, timeout=60, **as_nobody, **quiet)
-        command = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "", "-F"]
-        process = subprocess.Popen(command, **as_nobody, **quiet)
-        try:
-            dsn = f"host={folder} user=postgres dbname=postgres"
-            wait_until(lambda: answers(dsn))
-            yield dsn
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def answers(dsn: str) -> bool:
-    try:
-        return admin(dsn, "SELECT 1") == [(1,)]
-    except psycopg.OperationalError:
-        return False
 
 
 def test_a_server_before_17_is_refused(old_server: str):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import string
+from contextlib import closing
 
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -109,6 +111,36 @@ def test_runs_are_told_apart_by_what_they_read(dsn, source, tmp_path):
             verify(database, elsewhere, DocumentTarget(), "one")
         with pytest.raises(NotFound, match="no run 'two'"):
             rollback(database, DocumentTarget(), "two")
+
+
+def test_what_no_run_brought_is_told_from_what_is_new_gone_or_of_another_run(dsn, tmp_path):
+    def catalog(name: str, *numbers: int) -> CatalogSource:
+        (folder := tmp_path / name).mkdir()
+        return CatalogSource.open(fill_sqlite(folder, [page(n) for n in numbers]))
+
+    source, other = catalog("source", *range(10, 200, 2)), catalog("other", 1, 501)
+    make = (
+        "INSERT INTO documents (resource_hash, display_name) "
+        "SELECT key, 'x' FROM unnest(%s::text[]) AS key"
+    )
+    with Database(dsn) as database:
+        run(database, source, DocumentTarget(), run_id="one", batch_size=20)
+        run(database, other, DocumentTarget(), run_id="two")
+        numbers = [3, *range(11, 190, 2), *range(1000, 3500)]
+        extra = [f"{number:012x}" for number in numbers]
+        admin(dsn, make, [*extra, f"{300:012x}"])
+        file = tmp_path / "source" / "catalog.sqlite"
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("DELETE FROM resources WHERE resource_hash = ?", [f"{50:012x}"])
+            connection.execute(
+                "UPDATE resources SET resource_hash = ? WHERE resource_hash = ?",
+                [f"{300:012x}", f"{60:012x}"],
+            )
+        found = verify(database, source, DocumentTarget(), "one", batch_size=20)
+    assert found.counts == {"extra": len(extra), "gone": 2, "new": 1, "different": 1}
+    assert found.examples["extra"] == extra[:20]
+    assert found.examples["gone"] == [f"{50:012x}", f"{60:012x}"]
+    assert found.examples["new"] == [f"{300:012x}"]
 
 
 def test_keys_longer_than_an_index_takes_are_read_compared_and_taken_back(dsn):

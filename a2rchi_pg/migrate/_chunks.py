@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from psycopg import sql
 
 from a2rchi_pg import collections
 from a2rchi_pg._administration import Collections
@@ -129,13 +130,6 @@ _MISPLACED = f"""
         AND stored.document_id IS DISTINCT FROM linked.document_id
     ORDER BY id COLLATE "C"
 """  # noqa: S608 - made of our own parts
-_OTHERS = """
-    SELECT id FROM {partition}
-    WHERE collection_id = {collection_id} AND id NOT IN (SELECT unnest(%(keys)s::text[]))
-        AND (%(low)s::text IS NULL OR id COLLATE "C" > %(low)s)
-        AND (%(high)s::text IS NULL OR id COLLATE "C" <= %(high)s)
-    ORDER BY id COLLATE "C"
-"""
 # Which documents are in, for those who look for what is still to be embedded.
 _STATES = """
     INSERT INTO indexed_documents (collection_id, document_id, status, chunk_count, indexed_at)
@@ -233,11 +227,12 @@ class ChunkTarget(Target[Chunk]):
         found = yield from fetch_tuples(rendered(_MISPLACED, self._existing()), **_links(rows))
         return [key for (key,) in found]
 
-    def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
-        """Chunks between two ids, other than these."""
-        query = rendered(_OTHERS, self._existing())
-        found = yield from fetch_tuples(query, keys=list(keys), low=low, high=high)
-        return [key for (key,) in found]
+    def keys(self) -> sql.Composable:
+        """A query of every chunk's id."""
+        there = self._existing()
+        return sql.SQL("SELECT id AS key FROM {} WHERE collection_id = {}").format(
+            there.table, sql.Literal(there.id)
+        )
 
     def delete(self, keys: Sequence[str]) -> Steps[set[str]]:
         """Delete chunks, and the state of documents that have none left."""

@@ -6,6 +6,8 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from psycopg import sql
+
 from a2rchi_pg._document_rows import insert_documents
 from a2rchi_pg._documents import DocumentSpec
 from a2rchi_pg._op import fetch_tuples
@@ -92,18 +94,9 @@ class DocumentTarget(Target[DocumentSpec]):
         rows = [dict(zip((*_NAMES, "enabled", "deleted"), row, strict=True)) for row in found]
         return {row["resource_hash"]: _digest(row) for row in rows}
 
-    def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
-        """Documents between two hashes, other than these."""
-        query = """
-            SELECT resource_hash FROM documents
-            WHERE resource_hash NOT IN (SELECT unnest(%(keys)s::text[]))
-                AND (%(low)s::text IS NULL OR resource_hash COLLATE "C" > %(low)s)
-                AND (%(high)s::text IS NULL OR resource_hash COLLATE "C" <= %(high)s)
-            ORDER BY resource_hash COLLATE "C"
-        """
-        return [
-            key for (key,) in (yield from fetch_tuples(query, keys=list(keys), low=low, high=high))
-        ]
+    def keys(self) -> sql.Composable:
+        """A query of every document's hash."""
+        return sql.SQL("SELECT resource_hash AS key FROM documents")
 
     def delete(self, keys: Sequence[str]) -> Steps[set[str]]:
         """Delete documents that have no chunks and that nobody chose."""

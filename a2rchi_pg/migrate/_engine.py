@@ -11,11 +11,13 @@ import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from a2rchi_pg._op import execute, fetch_value, write
 from a2rchi_pg.errors import MigrationError
 from a2rchi_pg.migrate import _rows, _runs
+from a2rchi_pg.migrate._strangers import Strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,12 +136,17 @@ def verify(
     differences = Differences()
     tell = _teller(progress, 0, source.survey().rows)
     low: str | None = None
-    for rows in source.batches(None, batch_size):
-        high = rows[-1].key
-        differences.add(len(rows), database.run(_compare(run_id, target, rows, low, high)))
-        low = high
-        tell(len(rows))
-    differences.add(0, database.run(_compare(run_id, target, [], low, None)))
+    with database.transaction() as transaction:
+        strangers = Strangers(transaction, run_id, target)
+        for rows in chain(source.batches(None, batch_size), [()]):  # the last: what comes after all
+            high = rows[-1].key if rows else None
+            differences.add(len(rows), transaction.run(_compare(run_id, target, rows, low, high)))
+            known = {row.key for row in rows}
+            for key in strangers.upto(high):
+                if key not in known:
+                    differences.add(0, {"extra": [key]})
+            low = high
+            tell(len(rows))
     return differences
 
 
@@ -157,18 +164,12 @@ def _compare(
     recorded = yield from _rows.recorded(run_id, keys)
     lost = {key for key, outcome in recorded.items() if outcome != "skipped"} - there.keys()
     misplaced = yield from target.misplaced(good)
-    others = yield from target.others(keys, low, high)
-    gone = yield from _rows.unseen(run_id, keys, low, high)
-    known = set(gone)
-    if others:
-        known |= yield from _rows.of_other_runs(run_id, target.name, others)
     return {
         "new": [key for key in keys if key not in recorded],
         "missing": [row.key for row in good if row.key in lost],
         "different": [row.key for row in good if there.get(row.key, row.digest) != row.digest],
         "misplaced": misplaced,
-        "gone": gone,
-        "extra": [key for key in others if key not in known],
+        "gone": (yield from _rows.unseen(run_id, keys, low, high)),
     }
 
 

@@ -123,18 +123,6 @@ def brought(location: str, target: str, keys: Iterable[str]) -> Steps[set[str]]:
     return {key for (key,) in found}
 
 
-def of_other_runs(run_id: str, target: str, keys: Iterable[str]) -> Steps[set[str]]:
-    """Those of the keys that other runs wrote to the same target."""
-    query = """
-        SELECT m.key FROM migration_rows AS m JOIN migration_runs AS r USING (run_id)
-        WHERE r.target = %(target)s AND r.run_id <> %(run_id)s AND m.outcome = 'written'
-            AND left(m.key, 500) = ANY(%(starts)s::text[])
-            AND m.key IN (SELECT unnest(%(keys)s::text[]))
-    """
-    found = yield from fetch_tuples(query, run_id=run_id, target=target, **_these(keys))
-    return {key for (key,) in found}
-
-
 def unseen(run_id: str, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
     """Keys after ``low`` up to ``high`` that the run read and the source doesn't have now."""
     query = own_sql("""

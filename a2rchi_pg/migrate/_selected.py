@@ -144,14 +144,9 @@ _STORED = """
     FROM {given} AS given JOIN documents AS d USING (resource_hash)
     JOIN {table} AS s ON s.{owner} = given.owner AND s.document_id = d.id
 """
-_OTHERS = """
-    SELECT key FROM (
-        SELECT {key} || '/' || d.resource_hash AS key
-        FROM {table} AS s JOIN documents AS d ON d.id = s.document_id) AS there
-    WHERE key NOT IN (SELECT unnest(%(keys)s::text[]))
-        AND (%(low)s::text IS NULL OR key COLLATE "C" > %(low)s)
-        AND (%(high)s::text IS NULL OR key COLLATE "C" <= %(high)s)
-    ORDER BY key COLLATE "C"
+_KEYS = """
+    SELECT {key} || '/' || d.resource_hash AS key
+    FROM {table} AS s JOIN documents AS d ON d.id = s.document_id
 """
 _DELETE = """
     WITH given AS MATERIALIZED {given}
@@ -223,11 +218,9 @@ class SelectionTarget(Target[Choice]):
         choices = [Choice(**dict[str, Any](zip(names, row, strict=True))) for row in found]
         return {choice.key: choice.digest for choice in choices}
 
-    def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
-        """Choices between two keys, other than these."""
-        query = self._tier.composed(_OTHERS)
-        found = yield from fetch_tuples(query, keys=list(keys), low=low, high=high)
-        return [key for (key,) in found]
+    def keys(self) -> sql.Composable:
+        """A query of every choice's key."""
+        return self._tier.composed(_KEYS)
 
     def delete(self, keys: Sequence[str]) -> Steps[set[str]]:
         """Delete choices."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from psycopg import sql
+
     from a2rchi_pg._maintenance import IndexProgress
     from a2rchi_pg._op import Runner, Steps
 
@@ -116,8 +118,8 @@ class Target(Protocol[T]):
         yield from ()
         return []
 
-    def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
-        """The keys stored after ``low`` up to ``high`` that aren't among ``keys``."""
+    def keys(self) -> sql.Composable:
+        """A query of the keys of all rows that are there, as a column ``key``."""
         ...
 
     def delete(self, keys: Sequence[str]) -> Steps[set[str]]:

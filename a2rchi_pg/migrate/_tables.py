@@ -157,21 +157,11 @@ class TableTarget(Target[Values]):
             for key, *row in found
         }
 
-    def others(self, keys: Sequence[str], low: str | None, high: str | None) -> Steps[list[str]]:
-        """Rows between two keys, other than these."""
-        query = sql.SQL("""
-            SELECT {key} FROM {table} AS t
-            WHERE {within} AND {key} NOT IN (SELECT unnest(%(keys)s::text[]))
-                AND (%(low)s::text IS NULL OR {key} > %(low)s)
-                AND (%(high)s::text IS NULL OR {key} <= %(high)s)
-            ORDER BY 1
-        """).format(
-            key=self._table.key_of("t"),
-            table=sql.Identifier(self._table.name),
-            within=self._table.within(low, high),
+    def keys(self) -> sql.Composable:
+        """A query of every row's key."""
+        return sql.SQL("SELECT {} AS key FROM {} AS t").format(
+            self._table.key_of("t"), sql.Identifier(self._table.name)
         )
-        found = yield from fetch_tuples(query, keys=list(keys), low=low, high=high)
-        return [key for (key,) in found]
 
     def delete(self, keys: Sequence[str]) -> Steps[set[str]]:
         """Delete rows that no row of any table refers to.

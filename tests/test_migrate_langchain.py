@@ -73,13 +73,14 @@ def test_ids_of_its_forerunner_need_not_be_unique(migrate, dsn, source):
         "UPDATE langchain_pg_embedding SET custom_id = 'twice' WHERE uuid = ANY(%s::uuid[])",
         IDS[:2],
     )
+    admin(source, "UPDATE langchain_pg_embedding SET custom_id = NULL WHERE uuid = %s", IDS[5])
     admin(source, "UPDATE langchain_pg_embedding SET embedding = NULL WHERE uuid = %s", IDS[2])
     admin(source, "UPDATE langchain_pg_embedding SET embedding = '[1,2]' WHERE uuid = %s", IDS[3])
     made = json.loads(migrate("run", "--run-id", "one", "--json")[1])[0]
     assert made["outcomes"] == {"written": 106, "skipped": 2}
     assert {note[3] for note in made["notes"]} == {"it is 2", "it is 3"}
     found = stored(dsn)
-    assert {IDS[0], IDS[1], "it is 4"} <= found.keys()
+    assert {IDS[0], IDS[1], "it is 4", IDS[5]} <= found.keys()
     assert "twice" not in found
 
 

@@ -149,7 +149,7 @@ def _old(reader: Reader, collection: str) -> _Layout | None:
         return None
     custom = sql.SQL(
         "CASE WHEN count(*) OVER (PARTITION BY e.custom_id) = 1 "
-        "THEN e.custom_id ELSE e.uuid::text END"
+        "THEN coalesce(e.custom_id, e.uuid::text) ELSE e.uuid::text END"
     )
     row = "id" if "id" in columns else "uuid"
     return _Layout(

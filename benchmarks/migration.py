@@ -4,9 +4,10 @@
     python benchmarks/migration.py --rows 10000 --only catalog
     python benchmarks/migration.py --dsn postgresql://…     on a server of yours
 
-Each run is a process of its own, whose memory is measured at its highest; another one only reads
-the source, so that what reading takes (Chroma holds its vectors in memory) stands beside it. COPY
-then fills a table with the same columns and indexes by the rows that arrived, in binary form.
+Each run is a process of its own, whose memory is measured at its highest, and so is ``verify``
+afterwards; another one only reads the source, so that what reading takes (Chroma holds its vectors
+in memory) stands beside it. COPY then fills a table with the same columns and indexes by the rows
+that arrived, in binary form.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from a2rchi_pg.migrate import (
     Source,
     Target,
     run,
+    verify,
 )
 
 DIMENSIONS, NAME, BATCH = 384, "bench", 1000
@@ -54,7 +56,9 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(child(*arguments.child)))
         return
-    print("                   rows/s  reading     COPY time/COPY  peak MB  reading")
+    print(
+        "                   rows/s   verify  reading     COPY time/COPY  peak MB   verify  reading"
+    )
     with ExitStack() as stack:
         server = arguments.dsn
         if server is None:
@@ -71,12 +75,14 @@ def measure(kind: str, rows: int, server: str) -> None:
         fill(kind, folder, rows)
         reading = spawned("read", kind, folder, dsn)
         ours = spawned("run", kind, folder, dsn)
+        again = spawned("verify", kind, folder, dsn)
     copied = copy(dsn, kind, rows)
     drop_database(server, "a2rchi_migration")
     print(
-        f"{kind:8} {rows:7,} {rows / ours['seconds']:8,.0f} {rows / reading['seconds']:8,.0f}"
-        f" {rows / copied:8,.0f}"
-        f" {ours['seconds'] / copied:9.1f} {ours['peak']:8.0f} {reading['peak']:8.0f}"
+        f"{kind:8} {rows:7,} {rows / ours['seconds']:8,.0f} {rows / again['seconds']:8,.0f}"
+        f" {rows / reading['seconds']:8,.0f} {rows / copied:8,.0f}"
+        f" {ours['seconds'] / copied:9.1f} {ours['peak']:8.0f} {again['peak']:8.0f}"
+        f" {reading['peak']:8.0f}"
     )
 
 
@@ -146,6 +152,11 @@ def child(task: str, kind: str, folder: str, more: str) -> dict[str, float]:
         for _ in source.batches(None, BATCH):
             pass
         return {"seconds": perf_counter() - began, "peak": resident("VmHWM")}
+    if task == "verify":
+        with Database(more, max_size=2) as target_database:
+            found = verify(target_database, source, target, NAME, batch_size=BATCH)
+            assert found.counts == {}
+        return {"seconds": perf_counter() - began, "peak": resident("VmHWM")}
     batches: list[float] = []
 
     def stored(_done: int, _total: int) -> None:
@@ -154,7 +165,7 @@ def child(task: str, kind: str, folder: str, more: str) -> dict[str, float]:
         batches.append(perf_counter() - began)
 
     with Database(more, max_size=2) as target_database:
-        run(target_database, source, target, batch_size=BATCH, progress=stored)
+        run(target_database, source, target, run_id=NAME, batch_size=BATCH, progress=stored)
     return {"seconds": batches[-1], "peak": resident("VmHWM")}
 
 

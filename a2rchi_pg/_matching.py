@@ -42,7 +42,7 @@ def matching(collection: Collection, where: Clause, count: int, spare: Spare | N
     narrow = "(SELECT narrow FROM sampled)"
     return Leg(
         before={
-            "sampled": sampled(collection, where, 0),
+            "sampled": sampled(collection, where, count),
             "eligible": eligible(collection, both(narrow, where.seek), FEW_ROWS + 1),
             "few": composed(_FEW, collection, narrow, FEW_ROWS),
         },
@@ -77,13 +77,23 @@ _BM25_OF_ALL = """
 # the current score unset. Computing a score takes ~80 µs, so it is kept off the index path: {small}
 # bytes is well above the size at which a sequential scan can win.
 _BM25 = """
-    SELECT id, document_id, content, metadata, embedding,
-           CASE WHEN {indexed} THEN -bm25_get_current_score()
-                ELSE -(content <@> {query}) END AS score
-    FROM {partition}
-    WHERE {condition} AND ({indexed} OR content <@> {query} < 0)
-    ORDER BY content <@> {query}
+    SELECT * FROM (
+        SELECT id, document_id, content, metadata, embedding,
+               CASE WHEN {indexed} THEN -bm25_get_current_score()
+                    ELSE -(content <@> {query}) END AS score
+        FROM {partition}
+        WHERE {condition} AND ({indexed} OR content <@> {query} < 0)
+        ORDER BY content <@> (SELECT {query} WHERE {batch} IS NOT NULL)
+        LIMIT (SELECT {count})
+    ) AS ranked
     {limit}
+"""
+# An index scan that runs out of rows begins again for twice as many. pg_textsearch 0.6 then goes
+# on at the same place of an order that may be another among equals, and leaves some out: so the
+# first batch is to be enough. It would be the LIMIT, if the planner knew that.
+_BATCH = """
+    set_config('pg_textsearch.default_limit',
+               (SELECT least(greatest(patience::bigint, 1000), 100000)::text FROM sampled), true)
 """
 
 
@@ -93,7 +103,8 @@ def _bm25(collection: Collection, condition: str, count: int) -> sql.Composed:
         collection,
         small=sql.Literal(SMALL_PAGES * PAGE_BYTES * count),
     )
-    return composed(_BM25, collection, condition, count, query=plain(_QUERY), indexed=indexed)
+    parts = {"query": plain(_QUERY), "indexed": indexed, "batch": plain(_BATCH)}
+    return composed(_BM25, collection, condition, count, **parts)
 
 
 _FEW = "SELECT {condition} AND count(*) <= {count} AS yes FROM eligible"

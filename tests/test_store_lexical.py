@@ -6,6 +6,7 @@ import logging
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from psycopg import sql
 
@@ -112,6 +113,29 @@ def test_bm25_is_exact_after_most_rows_were_deleted(new_store: NewStore):
     analyse(store)
     for query in ("alpha", "beta gamma", "whale"):
         assert_best(store.bm25_search(query, k=10), oracle(store, query), 10)
+
+
+@with_bm25
+def test_a_filter_loses_no_match_among_equals_written_before_and_after_the_index(
+    new_store: NewStore,
+):
+    store = new_store()
+    random = np.random.default_rng(7)
+    words = [f"w{n}" for n in range(40)]
+    for start in range(0, 1200, 60):
+        numbers = range(start, start + 60)
+        store.add_texts(
+            [" ".join(random.choice(words, random.integers(1, 4))) for _ in numbers],
+            [{"group": int(random.integers(4))} for _ in numbers],
+            ids=[f"{n:04}" for n in numbers],
+        )
+    analyse(store)
+    first = {document.id for document in store.find({"group": 0}, limit=1200)}
+    for n in range(0, 30, 2):
+        query = f"w{n} w{n + 1} w{n + 3}"
+        eligible = {id_: score for id_, score in oracle(store, query).items() if id_ in first}
+        for k in (20, 50, 100, 300):
+            assert_best(store.bm25_search(query, k=k, filter={"group": 0}), eligible, k)
 
 
 @with_bm25

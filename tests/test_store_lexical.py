@@ -139,6 +139,25 @@ def test_a_filter_loses_no_match_among_equals_written_before_and_after_the_index
 
 
 @with_bm25
+def test_deleted_rows_cost_no_match_among_equals_written_before_and_after_the_index(
+    new_store: NewStore,
+):
+    store = new_store()
+    random = np.random.default_rng(7)
+    words = [f"w{n}" for n in range(40)]
+    names = [f"{n:04}" for n in range(1200)]
+    for start in range(0, 1200, 60):
+        texts = [" ".join(random.choice(words, random.integers(1, 5))) for _ in range(60)]
+        store.add_texts(texts, ids=names[start : start + 60])
+    store.delete([str(name) for name in random.permutation(names)[:360]])
+    for n in range(0, 37, 2):
+        query = f"w{n} w{n + 1} w{n + 3}"
+        expected = oracle(store, query)
+        for k in (5, 20, 80, 150):
+            assert_best(store.bm25_search(query, k=k), expected, k)
+
+
+@with_bm25
 def test_bm25_is_exact_within_a_collection_whatever_others_hold(new_store: NewStore):
     here, there = new_store(), new_store()
     there.add_texts(["whale"] * 200)

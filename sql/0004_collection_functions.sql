@@ -299,10 +299,10 @@ COMMENT ON FUNCTION build_collection_indexes(text, text[]) IS
     'Builds what indexes a collection lacks and returns their names.';
 
 -- The best lexical matches, by the BM25 index even where the planner would rather read the table: that
--- finds only rows that match, and has their scores at hand. The words are literals, as the index then
--- knows the LIMIT; a statement that calls this may be planned once for all. The index counts deleted
--- rows too, until a vacuum, and begins again where it has too few others: in pg_textsearch 0.6 that may
--- leave out one of equals. So it is asked for more than are wanted.
+-- finds only rows that match, and has their scores at hand. A statement that calls this may be planned
+-- once for all. The index counts deleted rows too, until a vacuum, and begins again where it has too few
+-- others: in pg_textsearch 0.6 that may leave out one of equals. So it is asked for more than are wanted,
+-- by a setting, as it doesn't know the LIMIT.
 CREATE FUNCTION bm25_ranked(part regclass, index_name text, words text, most integer)
     RETURNS TABLE (address tid, score double precision)
     -- ROWS: few enough for the planner to fetch them by their addresses.
@@ -310,9 +310,11 @@ CREATE FUNCTION bm25_ranked(part regclass, index_name text, words text, most int
     SET enable_seqscan = off
 AS $$
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT * FROM (SELECT ctid, -bm25_get_current_score() FROM %s '
-        'ORDER BY content <@> to_bm25query(%L, %L) LIMIT %s) AS ranked LIMIT %s',
-        part, words, index_name, greatest(most, least(2 * most::bigint + 20, 100000)), most);
+    PERFORM set_config('pg_textsearch.default_limit',
+        least(2 * most::bigint + 20, 100000)::text, true);
+    RETURN QUERY EXECUTE format('SELECT ctid, -bm25_get_current_score() FROM %s '
+        'ORDER BY content <@> to_bm25query(%L, %L) LIMIT (SELECT %s)',
+        part, words, index_name, most);
 END
 $$;
 COMMENT ON FUNCTION bm25_ranked IS 'Addresses and BM25 scores of the best matches in one table.';

@@ -324,6 +324,7 @@ def test_a_second_bm25_index_changes_nothing_and_reindex_removes_it(
         connection.execute(f"REINDEX INDEX {of(store).partition}_bm25_ccnew")  # type: ignore[arg-type]
     assert len(store.hybrid_search("word3 chunk 10", k=10)) == 10
     assert store.bm25_search("word3", k=10) == before
+    assert store.bm25_search("word3", k=10, filter={"absent": None}) == before
     assert "can't be used" not in caplog.text
     Collections(store.database).reindex(store.collection_name)
     again = PostgresVectorStore(

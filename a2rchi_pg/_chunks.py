@@ -73,7 +73,8 @@ def _upsert_sql(collection: Collection) -> bytes:
     """
     return rendered(
         """
-        WITH given AS MATERIALIZED (
+        WITH held AS (DELETE FROM {partition} WHERE false),
+        given AS MATERIALIZED (
             SELECT id, content, metadata::jsonb AS metadata, embedding
             FROM unnest(
                 %(ids)b::text[], %(contents)b::text[], %(metadatas)b::text[], %(vectors)b::vector[]
@@ -125,7 +126,8 @@ def delete_where(collection: Collection, condition: Condition) -> Steps[int]:
 def _delete_sql(collection: Collection, condition: str) -> bytes:
     return rendered(
         """
-        WITH aimed AS MATERIALIZED (
+        WITH held AS (DELETE FROM {partition} WHERE false),
+        aimed AS MATERIALIZED (
             SELECT id, ctid AS address FROM {partition}
             WHERE collection_id = {collection_id} AND {condition}
         ),
@@ -177,6 +179,9 @@ def until_none_slips(make: Callable[[Sequence[str] | None], Statement]) -> Steps
 
     It waits for whoever deletes a row that it aims at, and then finds the row gone; what stands in
     its place was inserted after the statement began, so that only the next one sees it.
+
+    Such a statement begins with a ``DELETE … WHERE false``: else it would lock the table to read
+    it, and then to write to it, and whoever came between would wait for it in a circle.
 
     Args:
         make: The statement, which returns how many rows it wrote and, by id, the addresses of those

@@ -117,20 +117,20 @@ def reconcile(namespace: str, collection_name: str) -> Steps[Reconciled]:
 def _reconcile_sql(collection: Collection) -> bytes:
     return rendered(
         """
-        WITH false_records AS (
+        WITH lost_chunks AS (
+            DELETE FROM {partition} AS chunk
+            WHERE collection_id = {collection_id} AND document_id IS NULL AND NOT EXISTS (
+                SELECT FROM index_records WHERE namespace = %(namespace)s AND key = chunk.id
+            )
+            RETURNING id
+        ),
+        false_records AS (
             DELETE FROM index_records AS record
             WHERE namespace = %(namespace)s AND NOT EXISTS (
                 SELECT FROM {partition}
                 WHERE collection_id = {collection_id} AND id = record.key
             )
             RETURNING key
-        ),
-        lost_chunks AS (
-            DELETE FROM {partition} AS chunk
-            WHERE collection_id = {collection_id} AND document_id IS NULL AND NOT EXISTS (
-                SELECT FROM index_records WHERE namespace = %(namespace)s AND key = chunk.id
-            )
-            RETURNING id
         )
         SELECT (SELECT count(*) FROM false_records) AS records,
                (SELECT count(*) FROM lost_chunks) AS chunks

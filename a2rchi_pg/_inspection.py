@@ -123,7 +123,8 @@ def update_metadata(
 def _update_sql(collection: Collection, condition: str) -> bytes:
     return rendered(
         """
-        WITH aimed AS MATERIALIZED (
+        WITH held AS (DELETE FROM {partition} WHERE false),
+        aimed AS MATERIALIZED (
             SELECT id, ctid AS address FROM {partition}
             WHERE collection_id = {collection_id} AND {condition}
         ),

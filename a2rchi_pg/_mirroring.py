@@ -121,10 +121,11 @@ _PAGE = """
     ORDER BY s.id
     LIMIT %(limit)s
 """
-# Delete and insert, as everywhere. Of a text that changed since it was read the vector is an old
-# one: it stays out until the next run.
+# Delete and insert, as everywhere, and the table locked at once as one that is written to. Of a
+# text that changed since it was read the vector is an old one: it stays out until the next run.
 _MIRROR = """
-    WITH given AS MATERIALIZED (
+    WITH held AS (DELETE FROM {target} WHERE false),
+    given AS MATERIALIZED (
         SELECT id, content, embedding
         FROM unnest(%(ids)b::text[], %(contents)b::text[], %(vectors)b::vector[])
             AS t (id, content, embedding)

@@ -516,12 +516,14 @@ AS $$
 DECLARE
     gone collections;
 BEGIN
-    DELETE FROM collections WHERE name = collection_name RETURNING * INTO gone;
+    -- In the order of a swap, and so that nobody who reads the table waits for this row.
+    SELECT * INTO gone FROM collections WHERE name = collection_name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     -- The other collections' writers need the parent, and would stand behind us in the queue.
     PERFORM lock_chunks(ARRAY[chunk_partition(gone), 'document_chunks']);
+    DELETE FROM collections WHERE id = gone.id;
     EXECUTE format('DROP TABLE %I', chunk_partition(gone));
     RETURN true;
 END

@@ -126,9 +126,20 @@ class Store(Searches):
         self._added += added
         sampled = max(known.calibrated_rows, self._calibrated_rows)
         if self._added >= sampled or known.rows >= 2 * sampled:  # others may have added more
-            self._added = 0
+            yield from self._calibrate(known)
+
+    def _calibrate(self, known: Collection) -> Flow[None]:
+        """Take another sample; as for indexes, a failure says nothing of the rows."""
+        try:
             rows = (yield from self._query(lambda c: calibrate(c.name))) or 0
-            self._calibrated_rows = max(rows, known.rows)
+        except DatabaseError as error:
+            logger.error(  # noqa: TRY400 - the message is all; SQL has no place in a log
+                "the rows are stored in %r, but sampling them for hybrid search failed (%s)",
+                known.name,
+                error,
+            )
+        else:
+            self._added, self._calibrated_rows = 0, max(rows, known.rows)
 
     def _build(self, name: str) -> Flow[bool]:
         """Build what is missing; a failure is no reason to say that the rows are not in."""

@@ -9,11 +9,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psycopg
 import pytest
 from langchain_core.documents import Document
+from psycopg.conninfo import make_conninfo
 
 from a2rchi_pg import (
     Collections,
+    Database,
     DimensionMismatch,
     InvalidInput,
     PartialWrite,
@@ -25,7 +28,6 @@ from tests.plugins.stores import CountingRunner, Twin, WordModel, rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from a2rchi_pg import Database
     from tests.plugins.stores import NewStore
 
 pytestmark = [pytest.mark.servers("full", "plain"), pytest.mark.timeout(60)]
@@ -219,6 +221,23 @@ def test_a_collection_that_many_stores_add_a_little_to_is_known_by_its_size(
     after = Collections(common).get(name)
     assert after
     assert after.calibrated_rows == after.rows == 461
+
+
+def test_what_fails_behind_the_rows_is_said_and_not_raised(
+    common_dsn: str, store: PostgresVectorStore, caplog: pytest.LogCaptureFixture
+):
+    """An error would have them added once more, under other ids."""
+    store.add_texts(["old"])
+    impatient = Database(make_conninfo(common_dsn, options="-c lock_timeout=100ms"))
+    with impatient, psycopg.connect(common_dsn) as other:
+        other.execute("LOCK TABLE collection_calibration IN EXCLUSIVE MODE")
+        busy = PostgresVectorStore(
+            WordModel(), database=impatient, collection=store.collection_name
+        )
+        assert len(busy.add_texts(["new", "newer"])) == 2
+    assert "the rows are stored" in caplog.text
+    assert "sampling them" in caplog.text
+    assert store.count() == 3
 
 
 def test_concurrent_upserts_of_the_same_ids_all_succeed(store: PostgresVectorStore):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from html.parser import HTMLParser
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.documents import Document
@@ -121,17 +122,20 @@ class _Page(HTMLParser):
 def _csv(path: Path) -> list[Document]:
     """Rows in which each value stands with its column's name, as they are torn from the header."""
     text = decoded(path.read_bytes())
-    rows = csv.DictReader(io.StringIO(text), restkey="", restval="")
+    rows = (row for row in csv.reader(io.StringIO(text)) if row)
     try:
-        shown = ["\n".join(_cells(row)) for row in rows]
+        header = next(rows, [])
+        shown = ["\n".join(_cells(header, row)) for row in rows]
     except csv.Error:
         return [Document(text)]
     return [Document("\n\n".join(shown) or text)]
 
 
-def _cells(row: Mapping[str, Any]) -> Iterable[str]:
-    for name, value in row.items():
-        yield f"{name}: {', '.join(value) if isinstance(value, list) else value}".removeprefix(": ")
+def _cells(header: list[str], row: list[str]) -> Iterable[str]:
+    for name, value in zip_longest(header, row[: len(header)], fillvalue=""):
+        yield f"{name}: {value}".removeprefix(": ")
+    if more := row[len(header) :]:
+        yield ", ".join(more)
 
 
 def _json(path: Path) -> list[Document]:

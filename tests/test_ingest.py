@@ -13,6 +13,7 @@ from langchain_text_splitters import CharacterTextSplitter
 
 from a2rchi_pg import CatalogRepository, Collections, Database, PostgresVectorStore, ingest
 from a2rchi_pg._folder import fingerprint
+from a2rchi_pg._loading import load
 from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.ingest import IngestProgress, VectorStoreManager, main
 from tests.database_support import commands, rows
@@ -318,6 +319,21 @@ def test_an_emptied_file_is_a_document_of_no_chunks(
     (folder / "whale.md").write_text("They are back.")
     manager.add_folder(folder)
     assert manager.update_vectorstore().chunks == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("name,size,name\nwhale,30,big\n", "name: whale\nsize: 30\nname: big"),
+        ("\na,b\n1,2,3,4\n\n5\n", "a: 1\nb: 2\n3, 4\n\na: 5\nb: "),
+        ('a,\n"x\ny",z\n', "a: x\ny\nz"),
+        ("a\n", "a\n"),
+    ],
+)
+def test_every_value_of_a_table_is_kept(tmp_path: Path, table: str, text: str):
+    path = tmp_path / "table.csv"
+    path.write_text(table)
+    assert [each.page_content for each in load(path, {})] == [text]
 
 
 def test_pdf_and_docx_are_read(store: PostgresVectorStore, folder: Path):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from psycopg.types.json import Jsonb
 
+from a2rchi_pg._arguments import shown
 from a2rchi_pg._documents import COLUMNS, CatalogDocument, DocumentSpec
 from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, own_sql, read, upsert, write
+from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,9 @@ class Recorded:
 @upsert
 def upsert_documents(specs: Sequence[DocumentSpec]) -> Steps[list[Recorded]]:
     """Record every document; one result for each, in order. Of equal hashes the last one counts."""
+    for spec in specs:
+        if not isinstance(spec, DocumentSpec):
+            raise InvalidInput(f"a document must be a DocumentSpec, got {shown(spec)}")
     rows = list({spec.resource_hash: spec.as_row() for spec in specs}.values())
     recorded: dict[str, Recorded] = {}
     for start in range(0, len(rows), BATCH):

@@ -73,11 +73,13 @@ class CatalogRepository(IngestionStates):
         Returns:
             What each came to, in order. Of those with the same hash only the last one counts.
         """
-        return self._runner.run(upsert_documents(list(documents)))
+        specs = list(many(documents, "documents", "DocumentSpec"))
+        return self._runner.run(upsert_documents(specs))
 
     async def aupsert_many(self, documents: Iterable[DocumentSpec]) -> Recordeds:
         """The asynchronous twin of :meth:`upsert_many`."""
-        return await self._runner.arun(upsert_documents(list(documents)))
+        specs = list(many(documents, "documents", "DocumentSpec"))
+        return await self._runner.arun(upsert_documents(specs))
 
     def get(
         self, document: DocumentKey, *, include_deleted: bool = False

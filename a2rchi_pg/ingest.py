@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._arguments import MAX_INTEGER, many, number, string, whole
+from a2rchi_pg._arguments import MAX_INTEGER, many, mapping, number, shown, string, whole
 from a2rchi_pg._folder import document_of, existing_folder, files_of, fingerprint, key_of, matches
 from a2rchi_pg._loading import MAX_BYTES
 from a2rchi_pg._splitting import default_splitter, splitter_fingerprint
@@ -94,17 +94,22 @@ class VectorStoreManager:
         lease: float = 120.0,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        if not isinstance(store.database, Database):
+        database = getattr(store, "database", None)
+        if not isinstance(database, Database):
             raise InvalidInput(
-                "the store's database must be a Database: every document is a transaction"
+                "store must be a PostgresVectorStore whose database is a Database: every document "
+                f"is a transaction; got {shown(store)}"
             )
-        chosen = splitter or default_splitter()
-        self._database = store.database
+        chosen = default_splitter() if splitter is None else splitter
+        if not callable(getattr(chosen, "split_text", None)):
+            raise InvalidInput(f"splitter must be a LangChain text splitter, got {shown(splitter)}")
+        own = {} if loaders is None else mapping(loaders, "loaders")
+        self._database = database
         self._settings = Settings(
             store=store,
             splitter=chosen,
             splitter_name=splitter_name or splitter_fingerprint(chosen),
-            loaders={suffix.lower(): loader for suffix, loader in (loaders or {}).items()},
+            loaders={string(key, "a suffix").lower(): loader for key, loader in own.items()},
             data_path=Path(data_path),
             workers=whole(
                 min(32, (os.cpu_count() or 1) + 4) if workers is None else workers, "workers", 1
@@ -176,6 +181,8 @@ class VectorStoreManager:
             DimensionMismatch: If the model's vectors don't fit the collection.
             DatabaseError: If the database can't be reached; what was finished stays.
         """
+        if progress is not None and not callable(progress):
+            raise InvalidInput(f"progress must be a function, got {shown(progress)}")
         return Update(self._settings, progress or (lambda _: None)).run()
 
     async def aupdate_vectorstore(self, *, progress: Progress | None = None) -> IngestReport:

@@ -411,3 +411,15 @@ async def test_everything_has_a_native_twin(dsn: str):
         assert await catalog.adelete("a") == 1
         assert await catalog.apurge("a") == 1
         assert await catalog.aget("a", include_deleted=True) is None
+
+
+def test_what_is_no_document_is_refused(catalog: CatalogRepository):
+    known = DocumentSpec(resource_hash="a")
+    for document in ({"resource_hash": "a"}, None, "a", 5):
+        with pytest.raises(InvalidInput, match="DocumentSpec"):
+            catalog.upsert(document)  # type: ignore[arg-type]  # as the test says
+        with pytest.raises(InvalidInput, match="DocumentSpec"):
+            catalog.upsert_many([known, document])  # type: ignore[list-item]  # as above
+        with pytest.raises(InvalidInput, match="DocumentSpec"):
+            catalog.upsert_many(document)  # type: ignore[arg-type]  # as above
+    assert catalog.get("a") is None

@@ -438,6 +438,22 @@ def test_the_command(dsn: str, folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_what_a_manager_does_not_take(database: Database, store: PostgresVectorStore):
+    bad: dict[str, list[Any]] = {
+        "splitter": [5, "text", object()],
+        "loaders": [5, "text", [".md"], {5: str}],
+        "workers": [0, -1, "2", True],
+        "batch_size": [0, None, "2"],
+        "max_bytes": [0, None, 1.5],
+    }
+    for name, values in bad.items():
+        for value in values:
+            with pytest.raises(InvalidInput, match=f"{name} must|a suffix must"):
+                VectorStoreManager(store, **{name: value})
+    for other in (None, database, "store"):
+        with pytest.raises(InvalidInput, match="store must be a PostgresVectorStore"):
+            VectorStoreManager(other)  # type: ignore[arg-type]  # as the test says
+    with pytest.raises(InvalidInput, match="progress must be a function"):
+        VectorStoreManager(store).update_vectorstore(progress="bar")  # type: ignore[arg-type]
     for lease in (0, -1, "60", True, float("nan"), float("inf"), None):
         with pytest.raises(InvalidInput, match="lease must be a number"):
             VectorStoreManager(store, lease=lease)  # type: ignore[arg-type]  # as the test says

@@ -17,11 +17,8 @@ import numpy as np
 
 from a2rchi_pg import _syncing
 from a2rchi_pg._administration import Collections
-from a2rchi_pg._content import clean_content, metadata_json
 from a2rchi_pg._folder import fingerprint
 from a2rchi_pg._ingestion import embedding_fingerprint
-from a2rchi_pg._loading import Loaders, load
-from a2rchi_pg._splitting import Piece, Splitter, split
 from a2rchi_pg._target import degraded
 from a2rchi_pg._vectors import Vector, answered
 from a2rchi_pg.catalog import CatalogRepository
@@ -31,18 +28,15 @@ from a2rchi_pg.errors import (
     CollectionMismatch,
     DimensionMismatch,
     IllegalTransition,
-    InvalidInput,
     InvalidValue,
     MissingReference,
 )
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from pathlib import Path
 
+    from a2rchi_pg._preparing import Prepared, Settings
     from a2rchi_pg._syncing import Due, Standing
-    from a2rchi_pg.collections import Collection
-    from a2rchi_pg.vectorstore import PostgresVectorStore
 
 WINDOW = 32  # documents taken up at a time: what a crash leaves behind, and others wait for
 FIRST_WAIT = 60.0  # seconds after the first failure; twice as many after each other one
@@ -95,66 +89,6 @@ class IngestReport:
 
 
 Progress: TypeAlias = Callable[[IngestProgress], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A document's pieces, and the metadata of each as JSON."""
-
-    pieces: list[Piece]
-    metadatas: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How a manager works; see its arguments."""
-
-    store: PostgresVectorStore
-    splitter: Splitter
-    splitter_name: str
-    loaders: Loaders
-    data_path: Path
-    workers: int
-    batch_size: int
-    lease: float
-    max_bytes: int
-
-    def prepared(self, document: Due) -> Prepared:
-        """A document loaded and split."""
-        if document.file_path is None:
-            raise InvalidInput("the catalog has no file of it")
-        path = self.data_path / document.file_path
-        if "\ufffd" in document.file_path and not path.exists():
-            raise InvalidInput("its name is no UTF-8, so that the catalog can't hold it: rename it")
-        pieces = split(load(path, self.loaders, self.max_bytes), self.splitter)
-        own = document.metadata | {
-            "resource_hash": document.resource_hash,
-            "display_name": document.display_name,
-            "source_type": document.source_type,
-            "filename": path.name,
-        }
-        own |= {} if document.url is None else {"url": document.url}
-        for piece in pieces:
-            clean_content(piece.text)
-        metadatas = [
-            metadata_json(piece.metadata | own | {"chunk_index": n})
-            for n, piece in enumerate(pieces)
-        ]
-        return Prepared(pieces=pieces, metadatas=metadatas)
-
-    def check_model(self, collection: Collection) -> None:
-        """Refuse to bring vectors of another model among those of a collection.
-
-        Raises:
-            CollectionMismatch: If the two have names, and these differ.
-        """
-        stored, own = collection.embedding_model, self.store.embedding_model
-        if collection.is_of_another_model(own):
-            raise CollectionMismatch(
-                f"collection {collection.name!r} was filled by embedding model {stored!r}, this "
-                f"store embeds with {own!r}: make another beside it with store.reembed(), or, "
-                f"where both are one model, say so: CollectionSpec(embedding_model={stored!r})"
-            )
 
 
 class Update:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 from a2rchi_pg._arguments import MAX_INTEGER, many, mapping, number, shown, string, whole
 from a2rchi_pg._folder import document_of, existing_folder, files_of, fingerprint, key_of, matches
 from a2rchi_pg._loading import MAX_BYTES
+from a2rchi_pg._preparing import Settings
 from a2rchi_pg._splitting import default_splitter, splitter_fingerprint
 from a2rchi_pg._syncing import delete_missing, server_time
-from a2rchi_pg._updating import IngestProgress, IngestReport, Settings, Update
+from a2rchi_pg._updating import IngestProgress, IngestReport, Update
 from a2rchi_pg.catalog import CatalogRepository
 from a2rchi_pg.database import Database
 from a2rchi_pg.errors import A2rchiError, InvalidInput

@@ -126,6 +126,7 @@ class Chunks:
         return (rows[at : at + size] for at in range(0, len(rows), size))
 
 
+@pytest.mark.owner  # another role's progress is hidden
 @pytest.mark.servers("embedded")
 def test_a_real_build_is_seen(dsn, monkeypatch, capsys):
     monkeypatch.setattr(_progress, "LOOK", 0.001)

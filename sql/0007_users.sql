@@ -90,10 +90,12 @@ BEGIN
                 format('mine.%1$I = rivals.%1$I', k.attname), ' AND ')
                 FILTER (WHERE k.attnum <> reference.attnum), 'true')
             FROM pg_index i
-            JOIN pg_attribute k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
+            -- Counted from 0; behind what has to be unique stands what is only included.
+            JOIN pg_attribute k ON k.attrelid = i.indrelid
+                AND k.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
             WHERE i.indrelid = reference.conrelid AND i.indisunique
                 AND i.indpred IS NULL AND i.indexprs IS NULL
-                AND reference.attnum = ANY (i.indkey)
+                AND reference.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
             GROUP BY i.indexrelid
         LOOP
             EXECUTE format('DELETE FROM %s AS mine USING %1$s AS rivals

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from a2rchi_pg import KeyRing, UserRepository
+from a2rchi_pg import CatalogRepository, KeyRing, SelectionRepository, UserRepository
 from a2rchi_pg.errors import InvalidInput, MissingReference, PermissionDenied
 from tests.database_support import commands, rows
+from tests.plugins.catalogs import spec
 from tests.plugins.people import new_ring
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.timeout(120)
 TABLES = (
     "CREATE TABLE linked_notes (id int PRIMARY KEY, owner text REFERENCES users)",
     """CREATE TABLE linked_likes (user_id text REFERENCES users, thing int, how text,
-        PRIMARY KEY (user_id, thing))""",
+        PRIMARY KEY (user_id, thing) INCLUDE (how))""",
     """CREATE TABLE linked_avatars (user_id text UNIQUE REFERENCES users ON DELETE CASCADE,
         how text)""",
     """CREATE TABLE linked_mail (id int PRIMARY KEY, "From" text REFERENCES users,
@@ -124,6 +125,19 @@ def test_u2_u3_preferences_profile_and_keys_are_merged_and_ones_own_stay(users: 
     assert users.get_api_key("ann", "openai") == "sk-of-ann-herself-1111"
     assert users.get_api_key("ann", "gemini") == "sk-anonymous-gemini-0000"
     assert users.get(old) is None
+
+
+def test_of_what_both_chose_ones_own_choice_stays(users: UserRepository, fresh: Database):
+    CatalogRepository(fresh).upsert_many([spec("both"), spec("old only")])
+    selection = SelectionRepository(fresh)
+    old = users.get_or_create().id
+    selection.set_user(old, {"both": True, "old only": False})
+    selection.set_user("ann", {"both": False})
+    users.link(old, "ann")
+    chosen = {
+        each.resource_hash: each.user_default for each in selection.effective("ann").documents
+    }
+    assert (chosen["both"], chosen["old only"]) == (False, False)
 
 
 def test_linking_again_changes_nothing(users: UserRepository):

@@ -6,7 +6,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,6 +23,7 @@ MAX_INTEGER = 2**31 - 1
 MAX_BIGINT = 2**63 - 1
 MAX_ID_BYTES = 2000  # an index takes no longer ones
 LARGEST = sys.float_info.max
+_ZONES = timedelta(days=1)  # no zone is further from UTC
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL has no place for in text
 
 
@@ -166,6 +167,22 @@ def moment(value: object, name: str) -> datetime | None:
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidInput(f"{name} must be a datetime with a time zone, got {shown(value)}")
     return value
+
+
+def stored_moment(value: object, name: str) -> datetime | None:
+    """A moment to store: one that Python can read again, in whatever time zone. None stays None.
+
+    Raises:
+        InvalidInput: If it has no zone, or is less than a day from where years end.
+    """
+    given = moment(value, name)
+    try:
+        if given is not None:
+            given = given.astimezone(UTC)
+            _ = given - _ZONES, given + _ZONES
+    except OverflowError:
+        raise InvalidInput(f"{name} must lie in the years 1 to 9999, wherever it is read") from None
+    return given
 
 
 def many(value: object, name: str, of: str) -> Iterable[Any]:

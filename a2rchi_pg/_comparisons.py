@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from a2rchi_pg._arguments import moment, one_of, row_id, whole
-from a2rchi_pg._content import clean_name, optional_text
+from a2rchi_pg._arguments import flag, moment, one_of, row_id, whole
+from a2rchi_pg._content import optional_name, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import Conflict, InvalidInput, NotFound
@@ -80,8 +80,8 @@ class Candidate:
 
     def __post_init__(self) -> None:
         row_id(self.message_id, "message_id")
-        object.__setattr__(self, "model", clean_name(self.model, "model"))
-        object.__setattr__(self, "pipeline", clean_name(self.pipeline, "pipeline"))
+        object.__setattr__(self, "model", optional_name(self.model, "model"))
+        object.__setattr__(self, "pipeline", optional_name(self.pipeline, "pipeline"))
 
 
 def compare(
@@ -92,6 +92,7 @@ def compare(
         raise InvalidInput("the two answers must be two messages")
     if most is not None:
         whole(most, "max_pending", 1)
+    flag(first, "is_config_a_first")
     return _compare(row_id(prompt, "user_prompt_message_id"), a, b, first, most, owner)
 
 
@@ -224,7 +225,7 @@ def comparisons_of(
             ORDER BY x.created_at, x.comparison_id
             """,
             Comparison,
-            pending=pending,
+            pending=flag(pending, "pending_only"),
             **asking(owner, conversation_id=conversation_id),
         )
     )

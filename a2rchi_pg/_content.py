@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 EXPONENT_FROM = 1e16  # what Python writes with an exponent, and jsonb as a whole number
+MAX_NAME_BYTES = 500  # three of them fit into an entry of an index
 MAX_BITS = 13_000  # of a whole number, which Python writes with 4,300 digits at most
 
 # A tsvector holds 1 MB, and URLs or hyphenated words fill it with three times their length.
@@ -50,16 +51,23 @@ def optional_text(value: object, name: str) -> str | None:
     return None if value is None else clean_text(string(value, name))
 
 
-def clean_name(value: object, name: str) -> str | None:
-    """A name of something (a model, a tool): clean, and not blank where it is given.
+def clean_name(value: object, name: str) -> str:
+    """A name of something (a model, a tool): clean, not blank, and not too long for an index.
 
     Raises:
         InvalidInput: If it is none.
     """
-    cleaned = optional_text(value, name)
-    if cleaned is not None and not cleaned.strip():
+    cleaned = clean_text(string(value, name))
+    if not cleaned.strip():
         raise InvalidInput(f"{name} must not be blank")
+    if len(cleaned.encode()) > MAX_NAME_BYTES:
+        raise InvalidInput(f"{name} may have {MAX_NAME_BYTES} bytes at most")
     return cleaned
+
+
+def optional_name(value: object, name: str) -> str | None:
+    """Like :func:`clean_name`; None stays None."""
+    return None if value is None else clean_name(value, name)
 
 
 def clean_content(text: object) -> str:

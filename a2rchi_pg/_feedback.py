@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from a2rchi_pg._arguments import one_of
+from a2rchi_pg._arguments import flag, one_of
 from a2rchi_pg._content import clean_text, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
@@ -36,11 +36,19 @@ class FeedbackEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """What is wrong with an answer."""
+    """What is wrong with an answer.
+
+    Raises:
+        InvalidInput: If one is neither True nor False.
+    """
 
     incorrect: bool = False
     unhelpful: bool = False
     inappropriate: bool = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            flag(getattr(self, each.name), each.name)
 
 
 NO_FLAGS = Flags()

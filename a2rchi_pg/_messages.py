@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._arguments import moment, one_of, page_size, row_id
-from a2rchi_pg._content import clean_name, clean_text, optional_text, plain_metadata
+from a2rchi_pg._arguments import one_of, page_size, row_id, stored_moment
+from a2rchi_pg._content import (
+    clean_name,
+    clean_text,
+    optional_name,
+    optional_text,
+    plain_metadata,
+)
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import InvalidInput
@@ -63,13 +69,13 @@ class NewMessage:
             raise InvalidInput("model_used and pipeline_used belong to the answer, not the user")
         clean = {
             "content": clean_text(self.content),
-            "model_used": clean_name(self.model_used, "model_used"),
-            "pipeline_used": clean_name(self.pipeline_used, "pipeline_used"),
+            "model_used": optional_name(self.model_used, "model_used"),
+            "pipeline_used": optional_name(self.pipeline_used, "pipeline_used"),
             "sender": optional_text(self.sender, "sender") or _SENDERS.get(self.role, self.role),
             "link": clean_text(self.link),
             "context": clean_text(self.context),
             "service": clean_name(self.service, "service"),
-            "ts": moment(self.ts, "ts"),
+            "ts": stored_moment(self.ts, "ts"),
             "payload": None if self.payload is None else plain_metadata(self.payload, "payload"),
         }
         for name, value in clean.items():

@@ -28,7 +28,7 @@ class Owner:
         client_id: What a browser, a mailbox or a ticket is known by.
 
     Raises:
-        InvalidInput: If neither is given, or one is blank.
+        InvalidInput: If neither is given, or one is empty.
     """
 
     user_id: str | None = None

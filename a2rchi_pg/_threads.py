@@ -208,7 +208,7 @@ def _search_all(
 def _position(after: object) -> tuple[datetime | None, int | None]:
     if after is None:
         return None, None
-    if not isinstance(after, tuple | list) or len(after) != 2:  # noqa: PLR2004 - a pair
+    if not isinstance(after, tuple | list) or len(after) != 2 or after[0] is None:  # noqa: PLR2004 - a pair
         raise InvalidInput(f"after must be the cursor of a conversation, got {shown(after)}")
     ts, id_ = after
     return moment(ts, "after"), row_id(id_, "after")

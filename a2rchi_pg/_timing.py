@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._arguments import moment
+from a2rchi_pg._arguments import stored_moment
 from a2rchi_pg._op import Steps, fetch_one, fetch_value, read, write
 from a2rchi_pg._owner import asking, required
 
@@ -38,7 +38,7 @@ class Timestamps:
 
     def __post_init__(self) -> None:
         for each in fields(Timestamps):
-            moment(getattr(self, each.name), each.name)
+            stored_moment(getattr(self, each.name), each.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def record(message_id: int, times: Timestamps, owner: Owner | None) -> Steps[Non
                 = coalesce(excluded.server_response_msg_ts, t.server_response_msg_ts)
         RETURNING true
         """,
-        **asdict(times),
+        **{each.name: getattr(times, each.name) for each in fields(Timestamps)},
         **asking(owner, message_id=message_id),
     )
     required(done, "message", message_id)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from psycopg.types.json import Jsonb
 
-from a2rchi_pg._arguments import MAX_INTEGER, moment, row_id, uuid_of, whole
-from a2rchi_pg._content import clean_name, optional_text, plain_json
+from a2rchi_pg._arguments import MAX_INTEGER, many, row_id, stored_moment, uuid_of, whole
+from a2rchi_pg._content import clean_name, optional_name, optional_text, plain_json
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import Conflict
@@ -79,7 +79,7 @@ class ToolCall:
             "tool_name": clean_name(self.tool_name, "tool_name"),
             "tool_args": plain_json(self.tool_args, "tool_args"),
             "tool_result": optional_text(self.tool_result, "tool_result"),
-            "ts": moment(self.ts, "ts"),
+            "ts": stored_moment(self.ts, "ts"),
         }
         for name, value in clean.items():
             object.__setattr__(self, name, value)
@@ -130,7 +130,7 @@ def start_trace(
         Trace,
         user_message_id=asked,
         pipeline=clean_name(pipeline, "pipeline"),
-        model=clean_name(model, "model"),
+        model=optional_name(model, "model"),
         **asking(owner, conversation_id=conversation_id),
     )
     of = "" if asked is None else f" with a message {asked}"
@@ -143,7 +143,8 @@ def _run(trace_id: UUID, owner: Owner | None) -> dict[str, Any]:
 
 def note_events(trace_id: UUID, events: Sequence[Any], owner: Owner | None) -> Op[None]:
     """Append to a run's events."""
-    return _note(trace_id, plain_json(list(events), "events"), owner)
+    given = list(many(events, "events", "JSON values"))
+    return _note(trace_id, plain_json(given, "events"), owner)
 
 
 @write

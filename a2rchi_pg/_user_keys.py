@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from a2rchi_pg import _api_keys, _flow, _rotation
-from a2rchi_pg._arguments import moment, user_id_of
+from a2rchi_pg._arguments import stored_moment, user_id_of
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class UserKeys:
         self, user_id: str, provider: str, key: str, expires_at: datetime | None
     ) -> Flow[None]:
         named, secret = _api_keys.check_provider(provider), _api_keys.check_secret(key)
-        moment(expires_at, "expires_at")
+        stored_moment(expires_at, "expires_at")
         return _api_keys.put(self._ring(), user_id_of(user_id), named, secret, expires_at)
 
     def _get(self, user_id: str, provider: str) -> Flow[str | None]:

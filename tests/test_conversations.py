@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta, timezone
+from secrets import token_hex
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from a2rchi_pg import (
     Candidate,
     ConversationRepository,
+    Database,
     Flags,
     NewMessage,
     Owner,
@@ -22,12 +26,11 @@ from tests.conversation_support import answer, everything, new_owner, question
 from tests.database_support import admin, commands, value
 from tests.plugins.stores import Twin
 
-if TYPE_CHECKING:
-    from a2rchi_pg import Database
-
 pytestmark = pytest.mark.timeout(60)
 ITSELF: list[Any] = []
 ITSELF.append(ITSELF)
+A_DAY = timedelta(days=1)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -286,6 +289,43 @@ def test_s10_times_without_a_zone_are_refused(mine: ConversationRepository):
             attempt()
 
 
+@pytest.mark.parametrize("hours", [-12, 0, 12])
+@pytest.mark.parametrize("end", [FIRST, LAST])
+def test_a_time_that_could_not_be_read_again_is_not_stored(end: datetime, hours: int):
+    """One such message, and neither it nor the list of conversations could be read any more."""
+    never = end.replace(tzinfo=timezone(timedelta(hours=hours)))
+    for attempt in (
+        lambda: question(ts=never),
+        lambda: Timestamps(client_sent_msg_ts=never),
+        lambda: ToolCall(step_number=0, tool_name="t", ts=never),
+    ):
+        with pytest.raises(InvalidInput, match="years 1 to 9999"):
+            attempt()
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("end", [FIRST + A_DAY, LAST - A_DAY])
+def test_every_time_that_is_stored_can_be_read_in_every_zone(
+    common_dsn: str, mine: ConversationRepository, owner: Owner, end: datetime, zone: str
+):
+    id_ = mine.create().conversation_id
+    said = question(ts=end)
+    message_id = mine.messages.add(id_, said)
+    with Database(make_conninfo(common_dsn, options=f"-c timezone={zone}")) as elsewhere:
+        found = ConversationRepository(elsewhere, owner=owner).messages.get(message_id)
+    assert found
+    assert found.ts == said.ts
+
+
+def test_times_that_were_read_are_recorded_again(mine: ConversationRepository):
+    said = mine.messages.add(mine.create().conversation_id, question())
+    mine.timings.record(said, Timestamps(finish_call_ts=NOON))
+    before = mine.timings.get(said)
+    assert before
+    mine.timings.record(said, before)
+    assert mine.timings.get(said) == before
+
+
 def test_s10_nul_and_surrogates_are_taken_out(mine: ConversationRepository):
     chat = mine.create("a\0b")
     id_ = mine.messages.add(
@@ -321,6 +361,8 @@ def test_s12_the_model_is_the_answers_own(mine: ConversationRepository):
         ({"content": None}, "texts must be strings"),
         ({"model_used": " "}, "model_used"),
         ({"service": ""}, "service"),
+        ({"service": None}, "service"),
+        ({"model_used": "m" * 501}, "model_used may have 500 bytes"),
         ({"payload": {"x": object()}}, r"payload\.x"),
         ({"payload": []}, "payload must be a mapping"),
         ({"payload": {"x": ITSELF}}, "payload is nested too deeply, or holds itself"),
@@ -342,9 +384,30 @@ def test_arguments_of_another_kind_are_refused_first(mine: ConversationRepositor
         lambda: mine.usage(since="yesterday"),  # type: ignore[arg-type]
         lambda: mine.transfer(1, "ann"),  # type: ignore[arg-type]
         lambda: mine.transfer_all("ann"),  # type: ignore[arg-type]
+        lambda: mine.page(after=(None, 1)),  # type: ignore[arg-type]
+        lambda: mine.traces.start(1, None),  # type: ignore[arg-type]
+        lambda: mine.traces.note(uuid4(), {"step": 1}),  # type: ignore[arg-type]
+        lambda: ToolCall(step_number=0, tool_name=None),  # type: ignore[arg-type]
+        lambda: Flags(incorrect="no"),  # type: ignore[arg-type]
+        lambda: mine.comparisons.of_conversation(1, pending_only="no"),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidInput):
             attempt()
+
+
+def test_the_longest_names_there_may_be_are_stored(mine: ConversationRepository, common, owner):
+    """Together they are one entry of an index, and random ones can't be compressed."""
+    names = [token_hex(250) for _ in range(5)]
+    model, pipeline, service, *models = names
+    id_ = mine.create().conversation_id
+    said = answer(model=model, pipeline_used=pipeline, service=service)
+    asked, one, other = mine.messages.add_many(id_, [question(), said, said])
+    made = mine.comparisons.create(
+        asked,
+        Candidate(message_id=one, model=models[0]),
+        Candidate(message_id=other, model=models[1]),
+    )
+    assert [made.model_a, made.model_b] == models
 
 
 def test_a_batch_is_added_whole_or_not_at_all(mine: ConversationRepository):

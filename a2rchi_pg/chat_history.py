@@ -137,11 +137,20 @@ def _beyond(kind: dict[str, Any], text: str) -> dict[str, Any]:
     return {"type": kind["type"], "data": data}
 
 
+def _kept(message: Message) -> tuple[str, dict[str, Any]]:
+    """What :func:`_beyond` made; a payload of the host's own making says nothing of the kind."""
+    match message.payload:
+        case {"type": str(kind), "data": dict(data)}:
+            speaker = data.get("role") if kind == "chat" else _ROLES.get(kind)
+            if speaker == message.role:
+                return kind, data
+    return _TYPES.get(message.role, "chat"), {}
+
+
 def as_langchain(message: Message) -> BaseMessage:
     """A stored message as LangChain's own; one that the host stored itself too."""
-    payload = message.payload or {}
-    kind = payload.get("type") or _TYPES.get(message.role, "chat")
-    data = {"content": message.content, **payload.get("data", {})}
+    kind, beyond = _kept(message)
+    data = {"content": message.content, **beyond}
     if kind == "chat":
         data.setdefault("role", message.role)
     if kind == "tool":

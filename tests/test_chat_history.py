@@ -91,6 +91,26 @@ def test_what_the_host_stored_itself_is_remembered_too(common: Database, owner: 
     assert [(type(m), m.content) for m in found] == [(HumanMessage, "a"), (AIMessage, "b")]
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"type": "image", "url": "https://x/y.png"},
+        {"data": [1, 2]},
+        {"type": "system", "data": {}},
+        {"type": "chat", "data": {"role": "system"}},
+        {"type": ["human"], "data": "x"},
+    ],
+)
+def test_what_the_host_keeps_with_a_message_makes_no_other_of_it(
+    common: Database, owner: Owner, payload: dict[str, Any]
+):
+    mine = ConversationRepository(common, owner=owner)
+    id_ = mine.create().conversation_id
+    mine.messages.add(id_, question("a", payload=payload))
+    (found,) = PostgresChatMessageHistory(common, id_, owner=owner).messages
+    assert (type(found), found.content) == (HumanMessage, "a")
+
+
 def test_a_streamed_chunk_is_stored_as_a_message(common: Database, owner: Owner):
     id_ = ConversationRepository(common, owner=owner).create().conversation_id
     history = PostgresChatMessageHistory(common, id_)

@@ -115,7 +115,7 @@ def _secrets(value: object, path: str, *, named: bool = False) -> Iterator[str]:
         case Mapping():
             for key, each in value.items():
                 here = f"{path}.{key}" if path else str(key)
-                kind = _SECRET_KEY if isinstance(each, str | list | tuple) else _NUMBER_KEY
+                kind = _NUMBER_KEY if isinstance(each, int | float | date) else _SECRET_KEY
                 yield from _secrets(each, here, named=kind.search(str(key)) is not None)
         case list() | tuple():
             for position, each in enumerate(value):
@@ -125,7 +125,7 @@ def _secrets(value: object, path: str, *, named: bool = False) -> Iterator[str]:
                 yield path
         case bool():
             return
-        case int() | float() | date() if named:
+        case int() | float() | date() | bytes() | set() if named:
             yield path
 
 

@@ -164,7 +164,12 @@ def jsonable(value: Any, where: str) -> Any:  # noqa: PLR0911 - one case a type
         case dict():
             return {_key(k, where): jsonable(each, f"{where}.{k}") for k, each in value.items()}
         case _:
-            raise InvalidInput(f"{where} can't be stored as JSON: {shown(value)}")
+            raise InvalidInput(f"{where} can't be stored as JSON: {_named(value)}")
+
+
+def _named(value: object) -> str:
+    """A number, and anything else by its kind alone: it may be a secret of a configuration."""
+    return shown(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
 def _unwrapped(value: Any) -> Any:

@@ -107,6 +107,8 @@ def test_a_preference_is_one_of_the_models_there_are(config: Config, users):
         {"archi": {"dsn": "host=db password=hunter2"}},
         {"archi": {"Authorization": "Bearer hunter2hunter2hunter2"}},
         {"services": {"postgres": {"password": 20010911}}},
+        {"services": {"postgres": {"password": b"hunter2"}}},
+        {"archi": {"api_keys": {"hunter2", "hunter2hunter2"}}},
     ],
 )
 def test_u9_a_secret_is_refused_and_never_repeated(config: Config, change: dict[str, Any]):
@@ -115,6 +117,13 @@ def test_u9_a_secret_is_refused_and_never_repeated(config: Config, change: dict[
     assert "hunter2" not in str(caught.value)
     assert "20010911" not in str(caught.value)
     assert config.get_static_config() is None
+
+
+@pytest.mark.parametrize("value", [b"hunter2", {"hunter2"}])
+def test_what_is_no_json_is_refused_and_never_repeated(config: Config, value: Any):
+    with pytest.raises(ConfigError, match=r"archi_config\.blob .*: a (bytes|set)") as caught:
+        config.load_static_config(FLAT | {"archi_config": {"blob": value}})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_what_only_sounds_like_a_secret_is_kept(config: Config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from inspect import isawaitable
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -50,6 +51,7 @@ class ConfigReader(Generic[ConfigT]):
         self._cache_seconds = number(cache_seconds, "cache_seconds", 0)
         self._layers = Layers()
         self._read_at: float | None = None
+        self._since, self._lock = 0.0, Lock()  # what was asked for earlier than that is outdated
 
     def get_static_config(self, *, force_reload: bool = False) -> StaticConfig | None:
         """What was deployed, or None."""
@@ -187,6 +189,14 @@ class ConfigReader(Generic[ConfigT]):
         return (yield from self._fresh(user_id_of(user, "user")))
 
     def _fresh(self, user: str | None) -> Flow[tuple[Layers, Mapping[str, Any]]]:
+        asked = monotonic()
         layers, preferences = yield read_layers(self._layers, user)
-        self._layers, self._read_at = layers, monotonic()
+        with self._lock:
+            if asked >= self._since:
+                self._layers, self._read_at, self._since = layers, asked, asked
         return layers, preferences
+
+    def _forget(self) -> None:
+        """After a change: what another thread is reading may be of before it, and isn't kept."""
+        with self._lock:
+            self._read_at, self._since = None, monotonic()

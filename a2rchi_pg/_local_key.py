@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from a2rchi_pg._arguments import UNSTORABLE
 from a2rchi_pg.errors import DecryptionError, InvalidInput
 
 PURPOSE = b"a2rchi_pg api key"
@@ -117,6 +118,7 @@ def _refuse_weak(text: str, raw: bytes | None) -> None:
         (
             problem
             for holds, problem in (
+                (UNSTORABLE.search(text), "is no text"),
                 (len(text) < _MIN_CHARACTERS, f"has less than {_MIN_CHARACTERS} characters"),
                 (len(set(text)) < _MIN_DISTINCT, "repeats few characters"),
                 (text in (text + text)[1:-1], "repeats itself"),

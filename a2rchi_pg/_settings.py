@@ -239,7 +239,7 @@ def patched(
         ConfigError: If the outcome is not valid; names every field that is wrong.
     """
     patch = mapping(patch, "patch")
-    fields = only or model.model_fields
+    fields = model.model_fields if only is None else only
     cleared = {key for key, value in patch.items() if value is CLEAR}
     strangers = [k for k in patch if k not in fields and not (k in cleared and k in settings)]
     problems = {str(key): unknown(key, fields) for key in strangers}

@@ -206,7 +206,7 @@ class ConfigRepository(ConfigReader[ConfigT]):
         loaded: StaticConfig = yield _revisions.load_static(
             self._model, config, actor, redeploy=redeploy, note=note
         )
-        self._read_at = None
+        self._forget()
         return loaded
 
     def _update(
@@ -217,14 +217,14 @@ class ConfigRepository(ConfigReader[ConfigT]):
         note: str | None,
     ) -> Flow[Revision]:
         stored: Revision = yield _revisions.update(self._model, patch, actor, expected, note)
-        self._read_at = None
+        self._forget()
         return stored
 
     def _roll_back(
         self, to: int, actor: Actor, expected: int | None, note: str | None
     ) -> Flow[Revision]:
         stored: Revision = yield _revisions.roll_back(self._model, to, actor, expected, note)
-        self._read_at = None
+        self._forget()
         return stored
 
 

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psycopg
 import pytest
@@ -30,6 +30,7 @@ from tests.plugins.stores import CountingRunner, Twin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from a2rchi_pg._op import Op
     from tests.plugins.stores import NewStore
 
 pytestmark = pytest.mark.timeout(60)
@@ -432,3 +433,37 @@ def test_dashboards_read_the_audit_by_its_old_name(config: Config, fresh: Databa
         (None, "dynamic", "verbosity", None, 1),
         (None, "static", "embedding_model", None, "m"),
     ]
+
+
+class Meanwhile:
+    """A runner that does something while an answer is on its way back, once."""
+
+    def __init__(self, database: Database, doing: Callable[[], object]) -> None:
+        self._database = database
+        self._doing: Callable[[], object] | None = doing
+
+    def run(self, op: Op[Any]) -> Any:
+        answer = self._database.run(op)
+        doing, self._doing = self._doing, None
+        if doing is not None:
+            doing()
+        return answer
+
+
+def test_what_was_read_before_a_change_is_not_kept_after_it(fresh: Database):
+    def change() -> None:
+        config.update_dynamic_config({"verbosity": 1}, updated_by=SYSTEM)
+
+    config: Config = ConfigRepository(Meanwhile(fresh, change), cache_seconds=3600)  # type: ignore[arg-type]
+    assert config.get_dynamic_config().verbosity == 3
+    assert config.get_dynamic_config().verbosity == 1
+
+
+def test_of_two_answers_the_one_asked_for_last_is_kept(fresh: Database, config: Config):
+    def change() -> None:
+        config.update_dynamic_config({"verbosity": 1}, updated_by=SYSTEM)
+        assert cached.get_dynamic_config(force_reload=True).verbosity == 1
+
+    cached: Config = ConfigRepository(Meanwhile(fresh, change), cache_seconds=3600)  # type: ignore[arg-type]
+    assert cached.get_dynamic_config().verbosity == 3
+    assert cached.get_dynamic_config().verbosity == 1

@@ -103,6 +103,7 @@ def test_the_same_secret_never_looks_the_same_twice():
     [
         ("", "less than 32"),
         ("hunter2", "less than 32"),
+        ("read from bytes that are no UTF-8, such as \udcff", "is no text"),
         ("a" * 64, "repeats few"),
         ("0123456789abcdef" * 4, "repeats itself"),
         (bytes(range(32)).hex(), "only counts"),

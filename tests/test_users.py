@@ -372,3 +372,12 @@ def test_preferences_of_a_model_of_ones_own(fresh: Database, common_dsn: str):
     with pytest.raises(ConfigError, match="verbosity"):
         users.update_preferences("ann", {"verbosity": 1})
     admin(common_dsn, EMPTY)
+
+
+def test_a_model_may_leave_nobody_anything_to_prefer(users: UserRepository, fresh: Database):
+    class Strict(DynamicConfig):
+        personal = frozenset()
+
+    users.get_or_create("ann")
+    with pytest.raises(ConfigError, match="verbosity"):
+        UserRepository(fresh, model=Strict).update_preferences("ann", {"verbosity": 1})

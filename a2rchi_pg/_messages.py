@@ -111,7 +111,11 @@ class Message:
 def add_messages(
     conversation_id: int, messages: Sequence[NewMessage], owner: Owner | None
 ) -> Steps[list[int]]:
-    """Store messages in the order given; their ids."""
+    """Store messages in the order given; their ids.
+
+    The conversation is held before the time is taken, so that what is stored later stands later:
+    whoever asks for what came after the last message they know misses none.
+    """
     rows = [asdict(message) | {"ts": message.ts and message.ts.isoformat()} for message in messages]
     added = yield from fetch_tuples(
         """
@@ -119,11 +123,14 @@ def add_messages(
             pipeline_used, link, context, archi_service, ts, payload)
         SELECT c.conversation_id, n.role, n.sender, n.content, n.model_used, n.pipeline_used,
                n.link, n.context, n.service, coalesce(n.ts, clock_timestamp()), n.payload
-        FROM conversation_metadata c, ROWS FROM (jsonb_to_recordset(%(rows)s) AS (
+        FROM (
+            SELECT c.conversation_id FROM conversation_metadata c
+            WHERE c.conversation_id = %(conversation_id)s
+                AND owned_by(c, %(user_id)s, %(client_id)s)
+            FOR NO KEY UPDATE
+        ) AS c, ROWS FROM (jsonb_to_recordset(%(rows)s) AS (
             role text, sender text, content text, model_used text, pipeline_used text, link text,
             context text, service text, ts timestamptz, payload jsonb)) WITH ORDINALITY AS n
-        WHERE c.conversation_id = %(conversation_id)s
-            AND owned_by(c, %(user_id)s, %(client_id)s)
         ORDER BY n.ordinality
         RETURNING message_id
         """,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from a2rchi_pg import Candidate, ConversationRepository, Database, Owner
@@ -144,6 +145,37 @@ def test_clearing_and_speaking_at_once_leave_the_last_message_known(wide: Databa
     assert found
     left = [message.ts for message in mine.messages.window(id_, limit=1000)]
     assert found.last_message_at == max([chat.created_at, *left])
+
+
+SLOW = """
+    CREATE FUNCTION wait_once() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock(1);
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER wait_once BEFORE INSERT ON conversations FOR EACH ROW
+    WHEN (NEW.content = 'slow') EXECUTE FUNCTION wait_once();
+"""
+
+
+@pytest.mark.owner
+def test_whoever_reads_on_after_the_last_message_misses_none(dsn: str, database: Database):
+    """What is stored later stands later, also where it took long to be stored."""
+    mine = ConversationRepository(database, owner=new_owner())
+    id_ = mine.create().conversation_id
+    mine.messages.add(id_, question("first"))
+    with psycopg.connect(dsn, autocommit=True) as other, ThreadPoolExecutor(2) as pool:
+        other.execute(SLOW)
+        other.execute("SELECT pg_advisory_lock(1)")
+        slow = pool.submit(mine.messages.add_many, id_, [question("slow"), question("slow too")])
+        wait_until(lambda: waiting(dsn) == 1)
+        quick = pool.submit(mine.messages.add, id_, question("quick"))
+        wait_until(lambda: waiting(dsn) == 2 or quick.done())
+        seen = mine.messages.window(id_)
+        other.execute("SELECT pg_advisory_unlock(1)")
+        slow.result(), quick.result()
+    seen += mine.messages.window(id_, after=seen[-1].message_id)
+    assert [each.content for each in seen] == ["first", "slow", "slow too", "quick"]
 
 
 def test_an_older_message_is_the_last_where_the_newer_go_meanwhile(wide: Database, common_dsn: str):

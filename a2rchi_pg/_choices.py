@@ -77,7 +77,10 @@ def set_user(chosen: Params) -> Steps[int]:
     query = (
         _CHOSEN  # noqa: S608 - our own text
         + """
-        person AS (INSERT INTO users (id) VALUES (%(user_id)s) ON CONFLICT (id) DO NOTHING),
+        person AS (
+            INSERT INTO users (id) SELECT %(user_id)s WHERE NOT EXISTS (SELECT FROM unknown)
+            ON CONFLICT (id) DO NOTHING
+        ),
         stored AS (
             INSERT INTO user_document_selection AS s (user_id, document_id, enabled)
             SELECT %(user_id)s, id, enabled FROM chosen ORDER BY id

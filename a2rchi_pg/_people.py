@@ -264,7 +264,6 @@ def link(
     anonymous: str, authenticated: str, profile: Profile, rebound: Sequence[Rebound]
 ) -> Steps[User | None]:
     """Make two users one; None where the keys have changed since they were encrypted anew."""
-    yield from get_or_create(authenticated, profile)
     rows = yield from fetch_tuples(
         """
         SELECT id, auth_provider FROM users WHERE id = ANY (%(ids)s) ORDER BY id FOR UPDATE
@@ -283,6 +282,7 @@ def link(
     )
     if not {(p, bytes(c)) for p, c in stored} <= {(each.provider, each.was) for each in rebound}:
         return None
+    yield from get_or_create(authenticated, profile)
     for each in rebound:
         yield from execute(
             """

@@ -23,6 +23,7 @@ COMMENT ON COLUMN users.preferences IS
 
 -- Listing: newest first, a page after the last one seen.
 CREATE INDEX users_created ON users (created_at DESC, id DESC);
+CREATE INDEX users_admins ON users (created_at DESC, id DESC) WHERE role = 'admin';
 CREATE INDEX users_email ON users (lower(email)) WHERE email IS NOT NULL;
 
 CREATE TABLE user_api_keys (

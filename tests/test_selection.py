@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2rchi_pg import CatalogRepository, Collections, CollectionSpec, ConversationRepository, Owner
+from a2rchi_pg import (
+    CatalogRepository,
+    Collections,
+    CollectionSpec,
+    ConversationRepository,
+    Owner,
+    SelectionRepository,
+    UserRepository,
+)
 from a2rchi_pg._scope import hidden, visible
 from a2rchi_pg.errors import InvalidInput, NotFound
 from tests.database_support import commands, rows
 from tests.plugins.catalogs import hashes, make_conversation, spec
 
 if TYPE_CHECKING:
-    from a2rchi_pg import Database, SelectionRepository
+    from a2rchi_pg import Database
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -113,6 +122,12 @@ def test_s3_s5_g17_all_or_nothing_and_bad_names_are_named(
     many = {f"x{n}": True for n in range(50)}
     with pytest.raises(NotFound, match="and 40 more"):
         chosen.set_user("ann", many)
+
+
+def test_what_is_refused_leaves_no_user_behind_in_a_larger_transaction(database: Database):
+    with database.transaction() as transaction, suppress(NotFound):
+        SelectionRepository(transaction).set_user("zoe", {"unknown": True})
+    assert UserRepository(database).get("zoe") is None
 
 
 def test_a_document_named_twice_gets_the_last_choice(

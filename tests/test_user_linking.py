@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -170,6 +171,15 @@ def test_someone_who_logged_in_is_nobody_elses(users: UserRepository):
     with pytest.raises(PermissionDenied, match="'victim'"):
         users.link("victim", "thief")
     assert users.get("victim")
+    assert users.get("thief") is None
+
+
+def test_who_may_not_be_linked_leaves_no_trace_in_a_larger_transaction(
+    users: UserRepository, fresh: Database
+):
+    users.get_or_create("victim", auth_provider="sso")
+    with fresh.transaction() as transaction, suppress(PermissionDenied):
+        UserRepository(transaction).link("victim", "thief")
     assert users.get("thief") is None
 
 

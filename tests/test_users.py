@@ -119,6 +119,17 @@ def test_pages_of_users_come_from_the_index(users: UserRepository, fresh: Databa
     assert any("users_created" in line for (line,) in plan), plan
 
 
+def test_the_few_admins_come_from_an_index_of_their_own(fresh: Database, common_dsn: str):
+    fresh.run(commands("INSERT INTO users (id, role) SELECT n, CASE WHEN mod(n, 2000) = 0 "
+                       "THEN 'admin' ELSE 'user' END FROM generate_series(1, 5000) n"))  # fmt: skip
+    admin(common_dsn, "ANALYZE users")
+    (statement,) = list_users(None, "admin", 100, None)
+    plan = fresh.run(
+        rows(f"EXPLAIN {statement.query}", **statement.params)  # type: ignore[str-bytes-safe]
+    )
+    assert any("users_admins" in line for (line,) in plan), plan
+
+
 def test_u9_a_dashboards_role_sees_neither_keys_nor_addresses(common_dsn: str, users):
     users.get_or_create("ann", email="ann@x.org")
     role = "a2rchi_test_dashboard"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from a2rchi_pg._arguments import row_id, user_id_of
+from a2rchi_pg._arguments import row_id, shown, user_id_of
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 T = TypeVar("T")
@@ -51,12 +51,15 @@ def asking(owner: Owner | None, **ids: object) -> dict[str, Any]:
         **ids: What of: the ids of rows, checked, which are parameters too.
 
     Raises:
-        InvalidInput: If no row can have such an id; names it.
+        InvalidInput: If no row can have such an id, or it is no owner that asks; names it.
     """
+    # Nobody at all, as "" in the place of an owner, is not the host.
+    if owner is not None and not isinstance(owner, Owner):
+        raise InvalidInput(f"owner must be an Owner or None, got {shown(owner)}")
     return {
         **{name: row_id(value, name) for name, value in ids.items()},
-        "user_id": owner.user_id if owner else None,
-        "client_id": owner.client_id if owner else None,
+        "user_id": None if owner is None else owner.user_id,
+        "client_id": None if owner is None else owner.client_id,
     }
 
 

@@ -17,7 +17,7 @@ from a2rchi_pg import (
     Timestamps,
     ToolCall,
 )
-from a2rchi_pg.errors import NotFound
+from a2rchi_pg.errors import InvalidInput, NotFound
 from tests.conversation_support import everything, new_owner
 from tests.database_support import rows
 
@@ -183,6 +183,17 @@ def test_a_stranger_may_not_mix_its_own_with_anothers(common: Database, victim_o
     # A boundary that lies elsewhere bounds nothing, and tells nothing.
     assert mine.messages.window(me.chat.conversation_id, before=victim.answered) == []
     assert everything_stored(common, victim.chat.conversation_id) == before
+
+
+@pytest.mark.parametrize("nobody", ["", 0, False, {}, "ada"])
+def test_whoever_is_no_owner_is_not_the_host(common: Database, victim_owner: Owner, nobody: Any):
+    """A host that puts its session's empty id in an owner's place must not open every door."""
+    victim = everything(common, victim_owner)
+    stranger = ConversationRepository(common, owner=nobody)
+    with pytest.raises(InvalidInput, match="owner must be an Owner"):
+        stranger.get(victim.chat.conversation_id)
+    with pytest.raises(InvalidInput, match="owner must be an Owner"):
+        stranger.page()
 
 
 def test_a_history_is_its_owners(common: Database, victim_owner: Owner):

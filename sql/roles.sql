@@ -24,6 +24,10 @@ BEGIN
             NULL;  -- it is there, perhaps for another database
         END;
     END LOOP;
+    -- To give things to a role it takes more than having made it.
+    IF NOT (pg_has_role('a2rchi_owner', 'SET') AND pg_has_role('a2rchi_owner', 'USAGE')) THEN
+        GRANT a2rchi_owner TO CURRENT_USER WITH SET TRUE, INHERIT TRUE;
+    END IF;
     EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO a2rchi_owner', current_schema);
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO a2rchi_application, a2rchi_reader', current_schema);
 END

@@ -245,6 +245,26 @@ def test_it_leaves_what_is_anothers_alone(dsn: str):
         admin(dsn, "DROP ROLE a2rchi_test_neighbour")
 
 
+def test_a_tables_owner_who_may_create_roles_is_enough(roles: str, empty_dsn: str):
+    admin(roles, "CREATE ROLE a2rchi_test_deployer CREATEROLE")
+    # What CREATE ROLE would have given, had it made them: they are there already, for other tests.
+    admin(roles, "GRANT a2rchi_owner, a2rchi_application, a2rchi_reader TO a2rchi_test_deployer "
+                 "WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")  # fmt: skip
+    try:
+        admin(empty_dsn, "CREATE EXTENSION vector")
+        admin(empty_dsn, "GRANT CREATE ON SCHEMA public TO a2rchi_test_deployer WITH GRANT OPTION")
+        admin(empty_dsn, "GRANT USAGE ON SCHEMA public TO a2rchi_test_deployer WITH GRANT OPTION")
+        deployer = as_role(empty_dsn, "a2rchi_test_deployer")
+        _schema.migrate(deployer)
+        make_roles(deployer)
+        make_roles(deployer)
+        assert answer_to(as_role(empty_dsn, "a2rchi_application"), "TABLE users") is None
+        assert answer_to(as_role(empty_dsn, "a2rchi_reader"), "TABLE users") == "42501"
+    finally:
+        admin(empty_dsn, "DROP OWNED BY a2rchi_test_deployer CASCADE")
+        admin(empty_dsn, "DROP ROLE a2rchi_test_deployer")
+
+
 def test_the_owner_migrates(roles: str):
     """A later migration, as the owner that roles.sql made."""
     admin(roles, f"DELETE FROM schema_migrations WHERE name = '{FILES[-1]}'")

@@ -7,10 +7,10 @@ statement. What is another's is not there: nothing tells the two apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from a2rchi_pg._arguments import row_id, shown, user_id_of
+from a2rchi_pg._arguments import row_id, user_id_of
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Owner:
     """
 
     user_id: str | None = None
-    client_id: str | None = None
+    client_id: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.user_id is None and self.client_id is None:
@@ -41,6 +41,17 @@ class Owner:
             value = getattr(self, name)
             if value is not None:
                 user_id_of(value, name)
+
+
+def owner_of(value: object, name: str) -> Owner:
+    """An owner: the empty id of nobody is none, and must not pass for the host.
+
+    Raises:
+        InvalidInput: If it isn't one; the text doesn't show it, as it may be a client's id.
+    """
+    if not isinstance(value, Owner):
+        raise InvalidInput(f"{name} must be an Owner, got a {type(value).__name__}")
+    return value
 
 
 def asking(owner: Owner | None, **ids: object) -> dict[str, Any]:
@@ -53,13 +64,11 @@ def asking(owner: Owner | None, **ids: object) -> dict[str, Any]:
     Raises:
         InvalidInput: If no row can have such an id, or it is no owner that asks; names it.
     """
-    # Nobody at all, as "" in the place of an owner, is not the host.
-    if owner is not None and not isinstance(owner, Owner):
-        raise InvalidInput(f"owner must be an Owner or None, got {shown(owner)}")
+    asks = None if owner is None else owner_of(owner, "owner")
     return {
         **{name: row_id(value, name) for name, value in ids.items()},
-        "user_id": None if owner is None else owner.user_id,
-        "client_id": None if owner is None else owner.client_id,
+        "user_id": None if asks is None else asks.user_id,
+        "client_id": None if asks is None else asks.client_id,
     }
 
 

@@ -12,7 +12,7 @@ index-only look-ups, for statements that stop early (a scan of a vector index in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -211,7 +211,7 @@ class Scope:
 
     user_id: str | None = None
     conversation_id: int | None = None
-    client_id: str | None = None
+    client_id: str | None = field(default=None, repr=False)
     include_deleted: bool = False
 
     def __post_init__(self) -> None:

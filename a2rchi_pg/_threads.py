@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from a2rchi_pg._arguments import moment, page_size, row_id, shown, string
 from a2rchi_pg._content import clean_text, optional_text
 from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_value, read, write
-from a2rchi_pg._owner import Owner, asking, required
+from a2rchi_pg._owner import Owner, asking, owner_of, required
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def delete_conversation(conversation_id: int, owner: Owner | None) -> Steps[bool
 @write
 def transfer(conversation_id: int, to: Owner, owner: Owner | None) -> Steps[None]:
     """Give one conversation to another owner, made where it isn't known yet."""
-    _check_owner(to)
+    owner_of(to, "to")
     done = yield from fetch_value(
         """
         WITH person AS (
@@ -267,13 +267,8 @@ def transfer_all(to: Owner, owner: Owner | None) -> Op[int]:
     """Give all of an owner's conversations to another; how many those were."""
     if owner is None:
         raise InvalidInput("say whose conversations: ConversationRepository(…, owner=…)")
-    _check_owner(to)
+    owner_of(to, "to")
     return _transfer_all(to, owner)
-
-
-def _check_owner(to: object) -> None:
-    if not isinstance(to, Owner):
-        raise InvalidInput(f"to must be an Owner, got {shown(to)}")
 
 
 @write

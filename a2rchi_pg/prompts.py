@@ -104,7 +104,7 @@ def _texts(folder: Path) -> dict[str, str]:
 
 def _text(path: Path) -> str:
     try:
-        return clean_text(path.read_text(encoding="utf-8"))
+        return clean_text(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise InvalidInput(f"prompt {path} can't be read: {reason}") from error

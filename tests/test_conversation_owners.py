@@ -223,4 +223,9 @@ def test_what_hides_a_conversation_says_nothing_of_it(common: Database, victim_o
 
 
 def test_a_clients_id_is_not_shown(common: Database, victim_owner: Owner):
-    assert victim_owner.client_id not in repr(everything(common, victim_owner).chat)
+    assert victim_owner.client_id
+    for shown in (everything(common, victim_owner).chat, victim_owner):
+        assert victim_owner.client_id not in repr(shown)
+    mine = ConversationRepository(common, owner=victim_owner)
+    with pytest.raises(InvalidInput, match="to must be an Owner, got a str"):
+        mine.transfer_all(victim_owner.client_id)  # type: ignore[arg-type]

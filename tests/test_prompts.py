@@ -108,3 +108,8 @@ def test_a_file_that_is_no_text_is_named_and_changes_nothing(folder: Path):
     (folder / "system/default.prompt").mkdir()
     with pytest.raises(InvalidInput, match=r"default\.prompt can't be read: Is a directory"):
         prompts.reload()
+
+
+def test_an_editors_byte_order_mark_is_no_part_of_a_prompt(folder: Path):
+    write(folder, "chat/marked.prompt", "\ufeffBe brief.")
+    assert Prompts(folder).get("chat", "marked") == "Be brief."

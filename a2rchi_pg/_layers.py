@@ -115,9 +115,17 @@ def resolve(model: type[ConfigT], layers: Layers, preferences: Mapping[str, Any]
     Raises:
         ConfigError: If what is stored is not valid for this model; names every field.
     """
-    personal = {key: value for key, value in preferences.items() if key in model.personal}
+    personal = _personal(model, layers, preferences)
     values = {**layers.defaults, **layers.dynamic, **personal}
     return validated(model, known(model, values), strict=False)
+
+
+def _personal(
+    model: type[DynamicConfig], layers: Layers, preferences: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The preferences that count: nobody keeps a model that the deployment no longer offers."""
+    gone = {} if layers.static is None else layers.static.not_offered(preferences)
+    return {k: v for k, v in preferences.items() if k in model.personal and k not in gone}
 
 
 def explain(
@@ -132,7 +140,7 @@ def explain(
         raise ConfigError({shown(key): unknown(key, model.model_fields)})
     default = model.model_fields[key].get_default(call_default_factory=True, validated_data={})
     sources: list[tuple[Layer, Mapping[str, Any]]] = [
-        ("preference", preferences if key in model.personal else {}),
+        ("preference", _personal(model, layers, preferences)),
         ("dynamic", layers.dynamic),
         ("static", layers.defaults),
         ("default", {key: default}),

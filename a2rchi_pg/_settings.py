@@ -178,21 +178,25 @@ class StaticConfig(_Settings):
             raise PydanticCustomError("chunks", "chunk_overlap must be smaller than chunk_size")
         return self
 
+    def not_offered(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Which settings name a pipeline or model that there isn't, and what there is."""
+        offered = {
+            "active_pipeline": self.available_pipelines,
+            "active_model": self.available_models,
+        }
+        return {
+            name: f"must be one of {', '.join(names)}; got {settings[name]!r}"
+            for name, names in offered.items()
+            if names and name in settings and settings[name] not in names
+        }
+
     def check_available(self, settings: Mapping[str, Any]) -> None:
         """Raise where a pipeline or model is set that this deployment doesn't offer.
 
         Raises:
             ConfigError: Names each of them, and what there is.
         """
-        offered = {
-            "active_pipeline": self.available_pipelines,
-            "active_model": self.available_models,
-        }
-        problems = {
-            name: f"must be one of {', '.join(names)}; got {settings[name]!r}"
-            for name, names in offered.items()
-            if names and name in settings and settings[name] not in names
-        }
+        problems = self.not_offered(settings)
         if problems:
             raise ConfigError(problems)
 

@@ -93,6 +93,18 @@ def test_a_preference_is_one_of_the_models_there_are(config: Config, users):
     users.update_preferences("ann", {"active_model": "a/b"})
 
 
+def test_nobody_keeps_a_model_that_is_no_longer_offered(config: Config, users):
+    config.load_static_config(FLAT | {"available_models": ["a/b", "c/d"]})
+    config.update_dynamic_config({"active_model": "c/d"}, updated_by=SYSTEM)
+    users.get_or_create("ann")
+    users.update_preferences("ann", {"active_model": "a/b", "theme": "dark"})
+    assert config.effective("ann").active_model == "a/b"
+    config.load_static_config(FLAT | {"available_models": ["c/d"]}, redeploy=True)
+    assert config.effective("ann").active_model == "c/d"
+    assert config.explain("active_model", "ann").layers.keys() == {"dynamic", "default"}
+    assert config.effective("ann").theme == "dark"
+
+
 @pytest.mark.parametrize(
     "change",
     [

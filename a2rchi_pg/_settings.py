@@ -67,7 +67,13 @@ Schedule = Annotated[str, AfterValidator(_schedule)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        frozen=True,
+        ser_json_inf_nan="constants",  # to be refused: where a field admits anything, it were null
+    )
 
 
 class DynamicConfig(_Settings):

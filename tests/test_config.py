@@ -435,6 +435,17 @@ def test_dashboards_read_the_audit_by_its_old_name(config: Config, fresh: Databa
     ]
 
 
+def test_what_a_field_for_anything_holds_is_stored_or_refused(fresh: Database):
+    class Mine(DynamicConfig):
+        options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+    mine = ConfigRepository(fresh, model=Mine)
+    with pytest.raises(InvalidInput, match="nan"):
+        mine.update_dynamic_config({"options": {"score": math.nan}}, updated_by=SYSTEM)
+    mine.update_dynamic_config({"options": {"score": 0.5}}, updated_by=SYSTEM)
+    assert mine.get_dynamic_config().options == {"score": 0.5}
+
+
 class Meanwhile:
     """A runner that does something while an answer is on its way back, once."""
 

@@ -20,7 +20,7 @@ Word = TypeVar("Word", bound=str)
 MAX_ROWS = 1_000_000  # more can't be meant, and pg_textsearch takes memory for each
 MAX_PAGE = 10_000
 MAX_INTEGER = 2**31 - 1
-MAX_BIGINT = 2**63 - 1
+MIN_BIGINT, MAX_BIGINT = -(2**63), 2**63 - 1
 MAX_ID_BYTES = 2000  # an index takes no longer ones
 LARGEST = sys.float_info.max
 _ZONES = timedelta(days=1)  # no zone is further from UTC
@@ -47,10 +47,12 @@ def whole(value: object, name: str, least: int = 0, most: int = MAX_ROWS) -> int
 def row_id(value: object, name: str) -> int:
     """The id of a row that the database numbers: a conversation, a message, a document.
 
+    What came from another system may have a number of zero or below.
+
     Raises:
         InvalidInput: If no row has such a one.
     """
-    return whole(value, name, 0, MAX_BIGINT)
+    return whole(value, name, MIN_BIGINT, MAX_BIGINT)
 
 
 def page_size(limit: object, least: int = 1) -> int:

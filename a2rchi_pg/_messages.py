@@ -213,7 +213,8 @@ def _window(
         **asking(owner, conversation_id=conversation_id),
     )
     required(rows or None, "conversation", conversation_id)
-    return [row for row in rows if row.message_id]
+    # A conversation that is empty is one row, and no message.
+    return [row for row in rows if row.message_id is not None]  # type: ignore[redundant-expr]
 
 
 @write

@@ -275,7 +275,7 @@ def test_documents_are_named_by_id_or_hash(catalog: CatalogRepository):
     for wrong in (None, 1.5, b"a"):
         with pytest.raises(InvalidInput, match="named by id or resource_hash"):
             catalog.get_many([wrong])  # type: ignore[list-item]
-    for number in (True, -1, 2**63):
+    for number in (True, 2**63):
         with pytest.raises(InvalidInput, match="document must be a whole number"):
             catalog.get_many([number])
     with pytest.raises(InvalidInput, match="resource_hash must be a string"):

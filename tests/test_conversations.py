@@ -186,6 +186,29 @@ def test_pages_join_without_gap_or_repetition(common: Database, mine: Conversati
     assert sorted(seen) == sorted(made)
 
 
+NUMBERED_ELSEWHERE = """
+    INSERT INTO users VALUES ('ada');
+    INSERT INTO conversation_metadata (conversation_id, user_id)
+    SELECT n, 'ada' FROM generate_series(-2, 0) AS n;
+    INSERT INTO conversations (conversation_id, message_id, role, sender, content)
+    SELECT -2, n, 'user', 'User', n FROM generate_series(-1, 1) AS n;
+"""
+
+
+@pytest.mark.owner
+def test_what_another_system_numbered_from_below_zero_is_listed_and_opened(
+    dsn: str, database: Database
+):
+    admin(dsn, NUMBERED_ELSEWHERE)
+    mine = ConversationRepository(database, owner=Owner(user_id="ada"))
+    first = mine.page(limit=2)
+    rest = mine.page(after=first[-1].cursor)
+    assert [chat.conversation_id for chat in first + rest] == [-2, 0, -1]
+    assert contents(mine.messages.window(-2)) == ["-1", "0", "1"]
+    assert contents(mine.messages.window(-2, before=0)) == ["-1"]
+    assert mine.messages.get(-1)
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -68,13 +68,13 @@ DOORS: dict[str, object] = {
     "keys": KeyResolver(NOWHERE, RING, deployment={}),
 }
 
-NO_WHOLE = ["7", 1.5, 7.0, True, np.True_, np.nan, -1, 2**63, [7], b"7"]
-NO_REVISION = [2**31, *NO_WHOLE]
+NO_WHOLE = ["7", 1.5, 7.0, True, np.True_, np.nan, -(2**63) - 1, 2**63, [7], b"7"]
+NO_REVISION = [2**31, -1, *NO_WHOLE]
 NO_USER = ["", 5, 1.5, True, b"ada", ["ada"], "a\0", "\ud800", "a" * 2001]
 NO_UUID = ["", "7", 7, 1.5, True, b"7", ["7"]]
 NO_NAME = ["", 5, True, b"c", ["c"], "a\0", "\ud800"]
 NO_SECONDS = ["7", True, -1, np.nan, np.inf, 2**31, [7]]
-NO_DOCUMENT = [1.5, True, -1, 2**63, [1.5], [True], [-1], [b"hash"]]
+NO_DOCUMENT = [1.5, True, 2**63, [1.5], [True], [2**63], [b"hash"]]
 # What each parameter that names somebody or something is never given.
 NO_ID: dict[str, list[Any]] = {
     **dict.fromkeys(("conversation_id", "message_id", "user_message_id"), NO_WHOLE),
@@ -88,7 +88,7 @@ NO_ID: dict[str, list[Any]] = {
     **dict.fromkeys(("updated_by", "changed_by"), NO_USER),
     "trace_id": NO_UUID,
     **dict.fromkeys(("document", "documents"), NO_DOCUMENT),
-    "choices": [{key: True} for key in (1.5, True, -1, 2**63, None)],
+    "choices": [{key: True} for key in (1.5, True, 2**63, None)],
 }
 # What the others are given where all is well.
 GOOD: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from a2rchi_pg._arguments import MAX_BIGINT
+from a2rchi_pg._arguments import MAX_BIGINT, MIN_BIGINT
 from a2rchi_pg._feedback import Flags
 from a2rchi_pg._messages import NewMessage
 from a2rchi_pg.api._caller import Caller
@@ -15,7 +15,7 @@ from a2rchi_pg.api._shapes import Absent, Id, Limit, Sent, Shown, found
 
 router = APIRouter(tags=["messages"], route_class=ProblemRoute)
 
-Next = Annotated[int | Absent, Query(ge=1, le=MAX_BIGINT)]
+Next = Annotated[int | Absent, Query(ge=MIN_BIGINT, le=MAX_BIGINT)]
 Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
 
 

@@ -11,7 +11,7 @@ from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.json_schema import SkipJsonSchema
 
-from a2rchi_pg._arguments import MAX_BIGINT
+from a2rchi_pg._arguments import MAX_BIGINT, MIN_BIGINT
 from a2rchi_pg.api._problems import Refused
 
 MAX_CHOICES = 10_000
@@ -27,9 +27,9 @@ def _written_out(value: object) -> object:
     return value
 
 
-Id = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
-BodyId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
-InConversation = Annotated[int | Absent, Query(ge=1, le=MAX_BIGINT)]
+Id = Annotated[int, Path(ge=MIN_BIGINT, le=MAX_BIGINT)]
+BodyId = Annotated[int, Field(ge=MIN_BIGINT, le=MAX_BIGINT)]
+InConversation = Annotated[int | Absent, Query(ge=MIN_BIGINT, le=MAX_BIGINT)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 After = Annotated[str | Absent, Query(max_length=2000)]
 Time = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_written_out)]

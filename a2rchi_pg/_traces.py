@@ -75,7 +75,7 @@ class ToolCall:
 
     def __post_init__(self) -> None:
         clean = {
-            "step_number": whole(self.step_number, "step_number"),
+            "step_number": whole(self.step_number, "step_number", 0, MAX_INTEGER),
             "tool_name": clean_name(self.tool_name, "tool_name"),
             "tool_args": plain_json(self.tool_args, "tool_args"),
             "tool_result": optional_text(self.tool_result, "tool_result"),

@@ -367,6 +367,13 @@ def test_s10_nul_and_surrogates_are_taken_out(mine: ConversationRepository):
     assert (call.tool_name, call.tool_args, call.tool_result) == ("t", "", "r")
 
 
+def test_a_run_may_have_as_many_steps_as_there_are_numbers(mine: ConversationRepository):
+    id_ = mine.messages.add(mine.create().conversation_id, answer())
+    call = ToolCall(step_number=2**31 - 1, tool_name="t", ts=NOON)
+    mine.traces.add_tool_calls(id_, [call])
+    assert mine.traces.tool_calls(id_) == [call]
+
+
 def test_s12_the_model_is_the_answers_own(mine: ConversationRepository):
     id_ = mine.create().conversation_id
     mine.messages.add_many(id_, [question(), answer("1", "gpt"), answer("2", "claude")])

@@ -12,6 +12,12 @@
 --                     options='-c role=a2rchi_owner' in the DSN, lest new tables be somebody else's
 -- a2rchi_application  does all of the library's work, and owns nothing
 -- a2rchi_reader       reads the views v_*, and nothing else
+--
+-- Roles are the whole server's: whoever is in one has its rights in each database and schema where
+-- this was run. Where another deployment's are on the server too, let each in only where it belongs:
+--
+--     REVOKE CONNECT ON DATABASE mine FROM PUBLIC;
+--     GRANT CONNECT ON DATABASE mine TO chat, grafana;
 
 DO $$
 DECLARE

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
 from a2rchi_pg._arguments import MAX_INTEGER, many, row_id, stored_moment, uuid_of, whole
 from a2rchi_pg._content import clean_name, optional_name, optional_text, plain_json
-from a2rchi_pg._op import Op, Steps, fetch, fetch_one, fetch_tuples, read, write
+from a2rchi_pg._op import Op, Statement, Steps, fetch, fetch_one, fetch_tuples, read, write
 from a2rchi_pg._owner import asking, required
 from a2rchi_pg.errors import Conflict
 
@@ -304,16 +305,20 @@ def add_tool_calls(message_id: int, calls: Sequence[ToolCall], owner: Owner | No
 @read
 def tool_calls_of(message_id: int, owner: Owner | None) -> Steps[list[ToolCall]]:
     """The tools called for a message, step by step."""
-    return (
-        yield from fetch(
-            """
-            SELECT a.step_number, a.tool_name, a.tool_args, a.tool_result, a.ts
-            FROM agent_tool_calls a JOIN conversations m USING (message_id)
-                JOIN conversation_metadata c USING (conversation_id)
-            WHERE a.message_id = %(message_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
-            ORDER BY a.step_number, a.id
-            """,
-            ToolCall,
-            **asking(owner, message_id=message_id),
-        )
-    )
+    query = """
+        SELECT a.step_number, a.tool_name, a.tool_args, a.tool_result, a.ts
+        FROM agent_tool_calls a JOIN conversations m USING (message_id)
+            JOIN conversation_metadata c USING (conversation_id)
+        WHERE a.message_id = %(message_id)s AND owned_by(c, %(user_id)s, %(client_id)s)
+        ORDER BY a.step_number, a.id
+    """
+    params = asking(owner, message_id=message_id)
+    return (yield Statement(query=query, params=params, row_factory=kwargs_row(_as_stored)))
+
+
+def _as_stored(**columns: Any) -> ToolCall:
+    """A tool call as it stands in its row, whoever wrote that: only what is new is checked."""
+    call = object.__new__(ToolCall)
+    for name, value in columns.items():
+        object.__setattr__(call, name, value)
+    return call

@@ -374,6 +374,14 @@ def test_a_run_may_have_as_many_steps_as_there_are_numbers(mine: ConversationRep
     assert mine.traces.tool_calls(id_) == [call]
 
 
+def test_tool_calls_that_were_stored_by_others_can_be_read(dsn: str, database: Database):
+    host = ConversationRepository(database)
+    id_ = host.messages.add(host.create().conversation_id, answer())
+    admin(dsn, "INSERT INTO agent_tool_calls (message_id, step_number, tool_name) "
+               "VALUES (%s, 0, ' '), (%s, 1, repeat('x', 600))", id_, id_)  # fmt: skip
+    assert [call.tool_name for call in host.traces.tool_calls(id_)] == [" ", "x" * 600]
+
+
 def test_s12_the_model_is_the_answers_own(mine: ConversationRepository):
     id_ = mine.create().conversation_id
     mine.messages.add_many(id_, [question(), answer("1", "gpt"), answer("2", "claude")])

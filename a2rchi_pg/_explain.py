@@ -78,8 +78,8 @@ def _advice(collection: Collection, recall: float | None, *, slow: bool) -> Iter
         yield f"its vector index is missing: {build}"
     if collection.lexical == "fts":
         yield (
-            "the index of its words is missing: Collections(database)"
-            f".build_indexes({collection.name!r})"
+            "the index of its words is missing or broken: Collections(database)"
+            f".build_indexes({collection.name!r}) builds it, .reindex({collection.name!r}) mends it"
         )
     if recall is not None and recall < GOOD_RECALL:
         yield (

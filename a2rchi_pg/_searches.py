@@ -141,10 +141,12 @@ class Searches(Target):
         yield from self.existing()
         vector = None if search_type == "bm25" else (yield from self._vector(query))
         fused = fusion if search_type == "hybrid" else None
-        explained = yield from self._through(
+        account = partial(
+            self._through,
             self._resolve,
             lambda c: _explained(self._noticed(c), words, vector, k, options, fused),
         )
+        explained = yield from self._without_broken(account)
         if explained is None:
             raise NotFound(f"there is no collection {self.spec.name!r}")
         return explained

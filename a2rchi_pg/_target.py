@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from a2rchi_pg._flow import EmbedQuery
@@ -178,8 +179,13 @@ class Target:
 
     def _with_words(self, make: Callable[[Collection], Op[list[R]]]) -> Flow[list[R]]:
         """A search that needs the lexical index, which may be missing, or turn out broken."""
+        search = partial(self._query, lambda c: make(self._noticed(c)))
+        return (yield from self._without_broken(search)) or []
+
+    def _without_broken(self, work: Callable[[], Flow[T]]) -> Flow[T]:
+        """What may read the lexical index; without it where that turns out broken."""
         try:
-            return (yield from self._query(lambda c: make(self._noticed(c)))) or []
+            return (yield from work())
         except DatabaseError as error:
             if not (error.sqlstate or "").startswith((_INTERNAL, _ANOTHER_INDEX)):
                 raise
@@ -191,7 +197,7 @@ class Target:
                 error,
                 self.spec.name,
             )
-        return (yield from self._query(lambda c: make(self._noticed(c)))) or []
+        return (yield from work())
 
     def _noticed(self, collection: Collection) -> Collection:
         if time.monotonic() - self._broken_since < RECHECK_SECONDS:

@@ -294,6 +294,10 @@ def test_a_corrupted_bm25_index_is_noticed_and_healed(
         assert "invalid page" in said[0]
         assert "Collections(database).reindex('default') heals it" in said[0]
         assert len(fresh(database, "other").bm25_search("chunk", k=500)) == 100
+        for kind in ("bm25", "hybrid"):
+            account = fresh(database).explain("word3", search_type=kind)
+            assert "document_chunks_1_bm25" not in account.indexes
+            assert ".reindex('default') mends it" in account.advice[0]
 
         Collections(database).reindex("default")
         caplog.clear()

@@ -131,8 +131,8 @@ async def test_anothers_conversation_is_not_there(
             await eve.post("/search", json=asked),
         ):
             assert is_problem(response, 404)
-    for zero in (0, -1, 2**63):
-        assert is_problem(await ada.put(f"/selection/conversations/{zero}", json=off), 422)
+    for no_id in (2**63, -(2**63) - 1, 1.5, "x"):
+        assert is_problem(await ada.put(f"/selection/conversations/{no_id}", json=off), 422)
 
 
 async def test_choices_are_stored_all_or_none(ada: AsyncClient, documents: list[str]):

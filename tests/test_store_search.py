@@ -82,7 +82,7 @@ class Forgetful(CountingRunner):
 
     def run(self, op: Op[Any]) -> Any:
         result = super().run(op)
-        self.store._store.forget()  # what a writer in another thread does
+        self.store._store._known = None  # what a writer in another thread does
         return result
 
 

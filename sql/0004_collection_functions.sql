@@ -301,20 +301,25 @@ COMMENT ON FUNCTION build_collection_indexes(text, text[]) IS
 -- The best lexical matches, by the BM25 index even where the planner would rather read the table: that
 -- finds only rows that match, and has their scores at hand. A statement that calls this may be planned
 -- once for all. The index counts deleted rows too, until a vacuum, and begins again where it has too few
--- others: in pg_textsearch 0.6 that may leave out one of equals. So it is asked for more than are wanted,
--- by a setting, as it doesn't know the LIMIT.
+-- others: in pg_textsearch 0.6 that may leave out one of equals. So where rows were deleted, as far as the
+-- server's statistics know, it is asked for more than are wanted: by a setting, and by a LIMIT that it
+-- doesn't know.
 CREATE FUNCTION bm25_ranked(part regclass, index_name text, words text, most integer)
     RETURNS TABLE (address tid, score double precision)
     -- ROWS: few enough for the planner to fetch them by their addresses.
     LANGUAGE plpgsql STABLE ROWS 10
     SET enable_seqscan = off
 AS $$
+DECLARE
+    deleted boolean := pg_stat_get_dead_tuples(part) > 0;
 BEGIN
-    PERFORM set_config('pg_textsearch.default_limit',
-        least(2 * most::bigint + 20, 100000)::text, true);
+    IF deleted THEN
+        PERFORM set_config('pg_textsearch.default_limit',
+            least(2 * most::bigint + 20, 100000)::text, true);
+    END IF;
     RETURN QUERY EXECUTE format('SELECT ctid, -bm25_get_current_score() FROM %s '
-        'ORDER BY content <@> to_bm25query(%L, %L) LIMIT (SELECT %s)',
-        part, words, index_name, most);
+        'ORDER BY content <@> to_bm25query(%L, %L) LIMIT %s', part, words, index_name,
+        CASE WHEN deleted THEN format('(SELECT %s)', most) ELSE most::text END);
 END
 $$;
 COMMENT ON FUNCTION bm25_ranked IS 'Addresses and BM25 scores of the best matches in one table.';

@@ -13,6 +13,7 @@ from psycopg import sql
 from a2rchi_pg import Collections
 from a2rchi_pg._op import execute, write
 from a2rchi_pg._search import MAX_QUERY_CHARACTERS, MAX_QUERY_WORDS
+from tests.database_support import wait_until
 from tests.lexical_support import assert_best, make_texts
 from tests.plugins.stores import CountingRunner, Twin, ask, ids, rows, scores
 
@@ -104,6 +105,15 @@ def analyse(store: PostgresVectorStore) -> None:
     store.database.run(steps())
 
 
+def deleted_rows(store: PostgresVectorStore) -> int:
+    """How many the server's statistics know of, which else hear of them within seconds."""
+    collection = Collections(store.database).get(store.collection_name)
+    assert collection
+    ask(store, "SELECT pg_stat_force_next_flush()")
+    known = "SELECT pg_stat_get_dead_tuples(%(part)s::regclass)"
+    return int(ask(store, known, part=collection.partition)[0][0])
+
+
 @with_bm25
 def test_bm25_is_exact_after_most_rows_were_deleted(new_store: NewStore):
     store = new_store()
@@ -150,6 +160,7 @@ def test_deleted_rows_cost_no_match_among_equals_written_before_and_after_the_in
         texts = [" ".join(random.choice(words, random.integers(1, 5))) for _ in range(60)]
         store.add_texts(texts, ids=names[start : start + 60])
     store.delete([str(name) for name in random.permutation(names)[:360]])
+    wait_until(lambda: deleted_rows(store))
     for n in range(0, 37, 2):
         query = f"w{n} w{n + 1} w{n + 3}"
         expected = oracle(store, query)

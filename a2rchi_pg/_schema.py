@@ -107,16 +107,27 @@ def _command(settings: ConnectionSettings) -> str:
 
 
 def read_ledger(schema: str | None) -> Steps[list[Applied]]:
-    """The ledger's rows; with a schema that schema's own, not the next one's on the search_path."""
-    exists = yield from fetch_value(
+    """The ledger's rows; with a schema that schema's own, not the next one's on the search_path.
+
+    Raises:
+        MigrationError: If the table of that name is another program's: several call theirs so.
+    """
+    is_ours = yield from fetch_value(
         """
-        SELECT to_regclass(
-            coalesce(quote_ident(%(schema)s::text) || '.', '') || 'schema_migrations') IS NOT NULL
+        SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = found AND attname = 'checksum')
+        FROM to_regclass(
+            coalesce(quote_ident(%(schema)s::text) || '.', '') || 'schema_migrations') AS found
+        WHERE found IS NOT NULL
         """,
         schema=schema,
     )
-    if not exists:
+    if is_ours is None:
         return []
+    if not is_ours:
+        raise MigrationError(
+            "the table schema_migrations is another program's: give this one a schema of its own, "
+            "by --schema NAME or Database(…, schema=NAME)"
+        )
     return (
         yield from fetch(
             "SELECT number, name, checksum FROM schema_migrations ORDER BY number", Applied

@@ -35,6 +35,17 @@ def test_the_files_shipped_are_those_of_the_folder_numbered_without_gaps():
     assert [migration.number for migration in migrations()] == list(range(1, len(FILES) + 1))
 
 
+def test_the_ledger_of_another_program_is_none_of_ours(empty_dsn: str):
+    """Rails, golang-migrate and others have a table of that name."""
+    admin(empty_dsn, "CREATE TABLE schema_migrations (version varchar PRIMARY KEY)")
+    for does in (migrate, status, lambda dsn: Database(dsn).open()):
+        with pytest.raises(MigrationError, match=r"another program's: .* a schema of its own"):
+            does(empty_dsn)
+    assert names(migrate(empty_dsn, schema="rag")) == FILES
+    with Database(empty_dsn, schema="rag") as database:
+        assert database.run(value("SELECT count(*) FROM collections")) == 0
+
+
 def test_a_second_time_there_is_nothing_to_do(dsn: str):
     before = catalog(dsn)
     assert migrate(dsn) == []

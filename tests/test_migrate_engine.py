@@ -7,16 +7,21 @@ import sqlite3
 import string
 from contextlib import closing
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from a2rchi_pg import Database
+from a2rchi_pg._op import execute, fetch_value, write
 from a2rchi_pg.errors import A2rchiError, InvalidInput, MigrationError, NotFound
 from a2rchi_pg.migrate import (
     CatalogSource,
     DocumentTarget,
+    OtherDatabase,
     Row,
+    SelectionTarget,
     Survey,
+    _engine,
     plan,
     report,
     rollback,
@@ -24,6 +29,7 @@ from a2rchi_pg.migrate import (
     verify,
 )
 from a2rchi_pg.migrate._documents import document_row
+from a2rchi_pg.migrate._strangers import Strangers
 from tests.catalogs_support import fill_sqlite, page
 from tests.database_support import admin, backends, terminate
 from tests.migration_support import contents
@@ -99,6 +105,107 @@ def test_a_source_that_fails_midway_leaves_whole_batches_and_the_run_goes_on(dsn
         assert report(database, "one").outcomes == {"written": 200}
 
 
+def test_what_a_rollback_took_of_an_unfinished_run_comes_again(dsn, source):
+    """One row was changed since and stays, so the run isn't over: it can be gone on with."""
+
+    def stop(done: int, total: int) -> None:
+        if done == 100:
+            raise KeyboardInterrupt
+
+    with Database(dsn) as database:
+        with pytest.raises(KeyboardInterrupt):
+            run(database, source, DocumentTarget(), run_id="one", batch_size=20, progress=stop)
+        changed = f"{7:012x}"
+        admin(dsn, "UPDATE documents SET url = 'mine' WHERE resource_hash = %s", changed)
+        undone = rollback(database, DocumentTarget(), "one")
+        assert (undone.removed, undone.stays) == (99, [changed])
+        run(database, source, DocumentTarget(), run_id="one")
+        assert admin(dsn, "SELECT count(*) FROM documents") == [(200,)]
+        found = verify(database, source, DocumentTarget(), "one")
+        assert found.examples == {"different": [changed]}
+
+
+def test_rows_that_could_be_stored_only_then_or_only_now_are_differences(dsn, tmp_path):
+    endless = '{"n": 1e999}'
+    file = fill_sqlite(tmp_path, [page(1), page(2, extra_json=endless), page(3)])
+    source = CatalogSource.open(file)
+
+    def says(number: int, extra: str) -> None:
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute(
+                "UPDATE resources SET extra_json = ? WHERE resource_hash = ?",
+                [extra, f"{number:012x}"],
+            )
+
+    with Database(dsn) as database:
+        run(database, source, DocumentTarget(), run_id="one")
+        assert report(database, "one").outcomes == {"written": 2, "skipped": 1}
+        assert verify(database, source, DocumentTarget(), "one").counts == {}
+        says(1, endless)
+        says(2, "{}")
+        found = verify(database, source, DocumentTarget(), "one")
+        assert found.examples == {"new": [f"{2:012x}"], "different": [f"{1:012x}"]}
+        run(database, source, DocumentTarget(), run_id="one")
+        found = verify(database, source, DocumentTarget(), "one")
+        assert found.examples == {"different": [f"{1:012x}"]}
+
+
+def test_a_source_with_two_rows_of_one_key_is_refused_not_halved(dsn):
+    class Twice:
+        kind, location = "twice", "/twice"
+
+        def survey(self):
+            return Survey(rows=2)
+
+        def batches(self, after, size):
+            assert after is None
+            about = ({"display_name": "one"}, {"display_name": "another"})
+            rows = [document_row("key", "key", each, []) for each in about]
+            yield from (rows[start : start + size] for start in range(0, 2, size))
+
+    with Database(dsn) as database:
+        for size in (1, 2):
+            with pytest.raises(MigrationError, match="/twice has two rows called 'key'"):
+                run(database, Twice(), DocumentTarget(), run_id=f"by {size}", batch_size=size)
+            rollback(database, DocumentTarget(), f"by {size}")
+
+
+def test_what_a_batch_can_not_hold_is_an_error_that_says_where_and_what_to_do(dsn, source):
+    class Small(DocumentTarget):
+        def insert(self, rows):
+            yield from execute("SELECT repeat('x', 2000000000)")
+            return {row.key for row in rows}
+
+    with Database(dsn) as database, pytest.raises(MigrationError) as caught:
+        run(database, source, Small(), run_id="one", batch_size=20)
+    assert str(caught.value).startswith("requested length too large (one of the rows from '0000")
+    assert f"to '{19:012x}'" in str(caught.value)
+    assert "--batch-size" in str(caught.value)
+
+
+def test_the_time_limits_of_a_server_do_not_end_what_waits_for_the_other_side(dsn, source):
+    names = ("idle_in_transaction_session_timeout", "statement_timeout", "transaction_timeout")
+    limited = make_conninfo(dsn, options=" ".join(f"-c {name}=1min" for name in names))
+    limits = f"SELECT concat_ws(' ', {', '.join(f'current_setting({name!r})' for name in names)})"
+
+    @write
+    def asked():
+        return (yield from fetch_value(limits))
+
+    with psycopg.connect(limited) as connection:
+        assert connection.execute(limits).fetchone() == ("1min 1min 1min",)
+    with OtherDatabase(limited).reading() as reader:
+        assert reader.value(limits) == "0 0 0"
+    with Database(limited) as database:
+        with database.transaction() as transaction:
+            assert transaction.run(_engine._lock())
+            assert transaction.run(asked()) == "0 0 0"
+        with database.transaction() as transaction:
+            Strangers(transaction, "one", DocumentTarget())
+            assert transaction.run(asked()) == "0 0 0"
+        assert database.run(asked()) == "1min 1min 1min"
+
+
 def test_runs_are_told_apart_by_what_they_read(dsn, source, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -109,6 +216,8 @@ def test_runs_are_told_apart_by_what_they_read(dsn, source, tmp_path):
             run(database, elsewhere, DocumentTarget(), run_id="one")
         with pytest.raises(MigrationError, match="not of this source"):
             verify(database, elsewhere, DocumentTarget(), "one")
+        with pytest.raises(MigrationError, match="not of this source into selections"):
+            verify(database, source, SelectionTarget(), "one")
         with pytest.raises(NotFound, match="no run 'two'"):
             rollback(database, DocumentTarget(), "two")
 

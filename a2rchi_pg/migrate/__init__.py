@@ -8,7 +8,7 @@ from a2rchi_pg.migrate._catalog import CatalogSource
 from a2rchi_pg.migrate._chroma import ChromaSource
 from a2rchi_pg.migrate._chunks import ChunkTarget
 from a2rchi_pg.migrate._documents import DocumentTarget
-from a2rchi_pg.migrate._engine import Differences, RolledBack, rollback, run, verify
+from a2rchi_pg.migrate._engine import RolledBack, rollback, run
 from a2rchi_pg.migrate._langchain import LangchainSource
 from a2rchi_pg.migrate._plan import Plan, plan
 from a2rchi_pg.migrate._reading import OtherDatabase
@@ -17,6 +17,7 @@ from a2rchi_pg.migrate._runs import Run
 from a2rchi_pg.migrate._selected import SelectionTarget
 from a2rchi_pg.migrate._selections import SelectionSource
 from a2rchi_pg.migrate._source import Row, Source, Survey, Target
+from a2rchi_pg.migrate._verify import Differences, verify
 
 __all__ = [
     "Applied",

@@ -18,6 +18,7 @@ from a2rchi_pg.migrate._plan import plan
 from a2rchi_pg.migrate._progress import progress
 from a2rchi_pg.migrate._reading import DSN_VARIABLE
 from a2rchi_pg.migrate._report import report, shortened
+from a2rchi_pg.migrate._verify import verify
 
 if TYPE_CHECKING:
     import argparse
@@ -132,13 +133,14 @@ def _verify(database: Database, arguments: argparse.Namespace) -> int:
         id_ = _id(arguments.run_id, source, sides)
         with progress(target.name) as show:
             found.append(
-                _engine.verify(
+                verify(
                     database, source, target, id_, batch_size=arguments.batch_size, progress=show
                 )
             )
     code = DIFFERENT if any(each.counts for each in found) else DONE
     if arguments.json:
-        say_json([asdict(each) for each in found])
+        named = zip(found, sides, strict=True)
+        say_json([{"target": target.name, **asdict(each)} for each, (_, target) in named])
         return code
     for each, (_, target) in zip(found, sides, strict=True):
         differences = sum(each.counts.values())
@@ -163,7 +165,8 @@ def _rollback(database: Database, arguments: argparse.Namespace) -> int:
                 )
             )
     if arguments.json:
-        say_json([asdict(each) for each in undone])
+        named = zip(undone, reversed(targets), strict=True)
+        say_json([{"target": target.name, **asdict(each)} for each, (_, target) in named])
     else:
         for each, (_, target) in zip(undone, reversed(targets), strict=True):
             gone = " with their target" if each.dropped else ""

@@ -1,4 +1,4 @@
-"""Run, verify, roll back: one way for every source and every target.
+"""Run, and roll back: one way for every source and every target.
 
 A batch is read while no connection is held, then stored in one transaction with the checkpoint and
 a fingerprint of each row. Nothing is overwritten, so a batch that is read twice is stored once, and
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from a2rchi_pg._arguments import shown
 from a2rchi_pg._op import execute, fetch_value, write
-from a2rchi_pg.errors import MigrationError
+from a2rchi_pg.errors import DatabaseError, MigrationError
 from a2rchi_pg.migrate import _rows, _runs
-from a2rchi_pg.migrate._strangers import Strangers
+from a2rchi_pg.migrate._reading import PATIENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,32 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Told the rows done and all there are, once before the first batch and then after each.
 Progress: TypeAlias = "Callable[[int, int], None]"
-EXAMPLES = 20
-
-
-@dataclass(slots=True, kw_only=True)
-class Differences:
-    """What ``verify`` found; each list names the first twenty rows, each count has them all.
-
-    Attributes:
-        checked: Rows of the source that were compared.
-        counts: How many rows are ``missing`` from the target, ``different`` in it, ``misplaced``
-            (linked to another document), ``extra`` (in the target, where no run brought them),
-            ``new`` in the source since the run, or ``gone`` from it.
-    """
-
-    checked: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, checked: int, found: dict[str, list[str]]) -> None:
-        """Count a batch."""
-        self.checked += checked
-        for kind, keys in found.items():
-            if keys:
-                self.counts[kind] = self.counts.get(kind, 0) + len(keys)
-                known = self.examples.setdefault(kind, [])
-                known += keys[: EXAMPLES - len(known)]
+IN_ROWS = ("22", "23", "53200", "54")  # what an SQLSTATE begins with where it lies in the rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +85,9 @@ def run(
         )
         target.prepare(database)
         after = begun.checkpoint
-        tell = _teller(progress, database.run(_rows.counted(begun.run_id, after)), total)
-        for rows in source.batches(after, batch_size):
-            database.run(_rows.store(begun.run_id, target, rows, after))
+        tell = teller(progress, database.run(_rows.counted(begun.run_id, after)), total)
+        for rows in read_batches(source, after, batch_size):
+            _store(database, begun.run_id, target, rows, after)
             after = rows[-1].key
             tell(len(rows))
         target.finish(database)
@@ -120,57 +95,32 @@ def run(
     return _runs.found(database.run(_runs.get_run(begun.run_id)), begun.run_id)
 
 
-def verify(
-    database: Database,
-    source: Source[T],
-    target: Target[T],
-    run_id: str,
-    *,
-    batch_size: int = 1000,
-    progress: Progress | None = None,
-) -> Differences:
-    """Read both sides again, side by side, and name what differs."""
-    _checked(database, source, run_id)
-    if not target.exists(database):
-        raise MigrationError(f"{target.name} isn't there")
-    differences = Differences()
-    tell = _teller(progress, 0, source.survey().rows)
-    low: str | None = None
-    with database.transaction() as transaction:
-        strangers = Strangers(transaction, run_id, target)
-        for rows in chain(source.batches(None, batch_size), [()]):  # the last: what comes after all
-            high = rows[-1].key if rows else None
-            differences.add(len(rows), transaction.run(_compare(run_id, target, rows, low, high)))
-            known = {row.key for row in rows}
-            for key in strangers.upto(high):
-                if key not in known:
-                    differences.add(0, {"extra": [key]})
-            low = high
-            tell(len(rows))
-    return differences
+def _store(
+    database: Database, run_id: str, target: Target[T], rows: Sequence[Row[T]], after: str | None
+) -> None:
+    try:
+        database.run(_rows.store(run_id, target, rows, after))
+    except DatabaseError as error:
+        if not (error.sqlstate or "").startswith(IN_ROWS):
+            raise
+        first, last = shown(rows[0].key), shown(rows[-1].key)
+        raise MigrationError(
+            f"{error} (one of the rows from {first} to {last}, or all together: a smaller "
+            "--batch-size may do, or tell which one)"
+        ) from error
 
 
-@write
-def _compare(
-    run_id: str,
-    target: Target[Any],
-    rows: Sequence[Row[Any]],
-    low: str | None,
-    high: str | None,
-) -> Steps[dict[str, list[str]]]:
-    keys = [row.key for row in rows]
-    good = [row for row in rows if row.problem is None]
-    there = yield from target.digests([row.key for row in good])
-    recorded = yield from _rows.recorded(run_id, keys)
-    lost = {key for key, outcome in recorded.items() if outcome != "skipped"} - there.keys()
-    misplaced = yield from target.misplaced(good)
-    return {
-        "new": [key for key in keys if key not in recorded],
-        "missing": [row.key for row in good if row.key in lost],
-        "different": [row.key for row in good if there.get(row.key, row.digest) != row.digest],
-        "misplaced": misplaced,
-        "gone": (yield from _rows.unseen(run_id, keys, low, high)),
-    }
+def read_batches(source: Source[T], after: str | None, size: int) -> Iterator[Sequence[Row[T]]]:
+    """A source's batches; of two rows with one key the ledger would lose one, and not say so."""
+    for rows in source.batches(after, size):
+        for row in rows:
+            if after is not None and row.key <= after:
+                raise MigrationError(
+                    f"{source.location} has two rows called {shown(row.key)}, or gives them in no "
+                    "order: each needs a key of its own"
+                )
+            after = row.key
+        yield rows
 
 
 def rollback(
@@ -184,10 +134,11 @@ def rollback(
     """Take back what a run wrote and nothing else; it can be stopped and called again."""
     run = _runs.found(database.run(_runs.get_run(run_id)), run_id)
     with _alone(database):
+        database.run(_runs.rewind(run_id))
         removed, stays, after = 0, list[str](), None
         dropped = False
         written = database.run(_rows.outcomes(run_id)).get("written", 0)
-        tell = _teller(progress, 0, written)
+        tell = teller(progress, 0, written)
         if target.exists(database):
             while True:
                 undone = database.run(_rows.undo(run_id, target, after, batch_size))
@@ -202,14 +153,7 @@ def rollback(
     return RolledBack(removed=removed, stays=stays, dropped=dropped)
 
 
-def _checked(database: Database, source: Source[Any], run_id: str) -> Run:
-    run = _runs.found(database.run(_runs.get_run(run_id)), run_id)
-    if (run.source, run.location) != (source.kind, source.location):
-        raise MigrationError(f"run {run_id} is of {run.source} {run.location}, not of this source")
-    return run
-
-
-def _teller(progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
+def teller(progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
     """Says what there is to be said at the beginning, and after so many rows more."""
 
     def tell(rows: int) -> None:
@@ -251,6 +195,6 @@ def _alone(database: Database) -> Iterator[None]:
 
 @write
 def _lock() -> Steps[bool]:
-    yield from execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    yield from execute(PATIENT)
     key = "SELECT pg_try_advisory_xact_lock(hashtext('a2rchi_pg migration of data'))"
     return bool((yield from fetch_value(key)))

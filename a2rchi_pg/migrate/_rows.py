@@ -111,11 +111,11 @@ def recorded(run_id: str, keys: Sequence[str]) -> Steps[dict[str, str]]:
 
 
 def brought(location: str, target: str, keys: Iterable[str]) -> Steps[set[str]]:
-    """Those of the keys whose rows in a target came from that place, by whichever run."""
+    """Those of the keys whose rows in a target came from that place, by a run that stands."""
     query = """
         SELECT m.key FROM migration_rows AS m JOIN migration_runs AS r USING (run_id)
         WHERE r.location = %(location)s AND r.target = %(target)s
-            AND m.outcome IN ('written', 'kept')
+            AND m.outcome IN ('written', 'kept') AND r.status <> 'rolled_back'
             AND left(m.key, 500) = ANY(%(starts)s::text[])
             AND m.key IN (SELECT unnest(%(keys)s::text[]))
     """

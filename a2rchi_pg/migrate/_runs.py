@@ -153,6 +153,14 @@ def advance(run_id: str, after: str | None, upto: str) -> Steps[None]:
 
 
 @write
+def rewind(run_id: str) -> Steps[None]:
+    """Forget how far a run came: what it wrote up to there is being taken back."""
+    yield from execute(
+        "UPDATE migration_runs SET checkpoint = NULL WHERE run_id = %(run_id)s", run_id=run_id
+    )
+
+
+@write
 def complete(run_id: str) -> Steps[None]:
     """Everything was read."""
     yield from execute(

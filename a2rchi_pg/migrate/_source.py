@@ -113,7 +113,7 @@ class Target(Protocol[T]):
         ...
 
     def misplaced(self, rows: Sequence[Row[T]]) -> Steps[list[str]]:
-        """The keys of those that are stored but linked to something else than they should be."""
+        """The keys of those that are stored but belong elsewhere."""
         del rows
         yield from ()
         return []

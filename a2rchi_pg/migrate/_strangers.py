@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from a2rchi_pg._op import execute, fetch_tuples, write
+from a2rchi_pg.migrate._reading import PATIENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ def _fetched(transaction: Runner) -> Iterator[str]:
 
 @write
 def _declare(run_id: str, target: Target[Any]) -> Steps[None]:
-    yield from execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    yield from execute(PATIENT)
     yield from execute("SET LOCAL cursor_tuple_fraction = 1")  # all rows will be asked for
     query = sql.SQL(_DECLARE).format(keys=target.keys())
     yield from execute(query, run_id=run_id, target=target.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 
@@ -12,7 +13,7 @@ def read_moment(value: object) -> datetime | None:
     """A date or time with its zone, UTC where none is given; None where it can't be read.
 
     Read are ``datetime`` and ``date``, ISO 8601 with any zone (``+0200`` as well), RFC 2822, and
-    seconds or milliseconds since 1970, as numbers or in digits.
+    seconds or milliseconds since 1970, as numbers or in digits, with a fraction or without.
     """
     try:
         moment = _moment(value)
@@ -42,8 +43,8 @@ def _since_1970(seconds: float) -> datetime:
 
 
 def _written(text: str) -> datetime:
-    if text.isdecimal() and len(text) > len("20240501"):
-        return _since_1970(int(text))
+    if re.fullmatch(r"\d{9,}(\.\d+)?", text):  # more digits than 20240501 has
+        return _since_1970(float(text))
     try:
         return datetime.fromisoformat(text)
     except ValueError:

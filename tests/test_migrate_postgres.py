@@ -174,6 +174,7 @@ def test_runs_of_agents_arrive_with_what_they_came_to(migrate, dsn, source):
         "model_used is unknown": 5,
         "a negative total was left out": 1,
         "when it ended is unknown: started_at and its duration stand for it": 1,
+        "total_duration_ms contradicted its times, which stay": 2,
         "who cancelled a run that was not, or why, became its error": 1,
         "its events are no list: they are one of one now": 1,
         "completed_at of a run that is still running was left out": 1,

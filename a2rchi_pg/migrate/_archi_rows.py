@@ -32,6 +32,7 @@ PREFERENCES = {
 # What the old tables held where nobody had chosen.
 UNCHOSEN = {"theme": "system"}
 NOBODY = (None, None)
+MILLISECOND = timedelta(milliseconds=1)
 # The code wrote "error" where the schema's comment says "failed".
 STATUSES = {
     "running": "running",
@@ -142,6 +143,7 @@ def who_answered(
 
 def feedback(row: Values) -> tuple[Values, list[str]]:
     """A reaction, or a comment."""
+    _needed(row, "feedback_ts")
     if row["feedback"] not in ("like", "dislike", "comment"):
         raise InvalidInput(f"feedback {row['feedback']!r} is none of like, dislike, comment")
     if row["replaced"]:
@@ -216,9 +218,13 @@ def _ending(row: Values, status: str) -> tuple[Values, list[str]]:
     if status == "running" and ended is not None:
         ended = None
         notes.append("completed_at of a run that is still running was left out")
+    given = row["total_duration_ms"]
+    took = timedelta(milliseconds=given or 0)
     if status != "running" and ended is None:
-        ended = row["started_at"] + timedelta(milliseconds=row["total_duration_ms"] or 0)
+        ended = row["started_at"] + took
         notes.append("when it ended is unknown: started_at and its duration stand for it")
+    if ended and given is not None and abs(ended - row["started_at"] - took) >= MILLISECOND:
+        notes.append("total_duration_ms contradicted its times, which stay")
     if status != "cancelled" and (by or reason):
         became = "became its error" if status == "failed" and reason else "was left out"
         notes.append(f"who cancelled a run that was not, or why, {became}")
@@ -240,6 +246,8 @@ def comparison(row: Values, configs: Configs) -> tuple[Values, list[str]]:
     if preference not in (None, "a", "b", "tie", "skip"):
         raise InvalidInput(f"preference {row['preference']!r} is none of a, b, tie, skip")
     notes = []
+    if row["preference_ts"] and not preference:
+        notes.append("preference_ts was left out where there is no preference")
     voted_at = row["preference_ts"] if preference else None
     if preference and voted_at is None:
         notes.append("when it was voted on is unknown: created_at stands for it")

@@ -80,13 +80,21 @@ class SqliteCatalog:
         self.location = str(file.resolve())
         self._file = file
         self._rowids: dict[str, int] = {}
+        self._repeated: set[str] = set()
 
     def hashes(self) -> list[str]:
-        # A key may be NULL in SQLite, and a TEXT column hold anything.
-        query = (
-            "SELECT rowid AS at, coalesce(CAST(resource_hash AS text), '') AS hash FROM resources"
-        )
-        self._rowids = {row["hash"]: row["at"] for row in read_sqlite(self._file, query)}
+        # A key may be NULL in SQLite, in any number of rows, and a TEXT column hold anything.
+        query = """
+            SELECT rowid AS at, coalesce(CAST(resource_hash AS text), '') AS hash FROM resources
+            ORDER BY rowid
+        """
+        self._rowids, self._repeated = {}, set()
+        for row in read_sqlite(self._file, query):
+            name = row["hash"]
+            if name in self._rowids:
+                name = f"{name} (row {row['at']})"
+                self._repeated.add(name)
+            self._rowids[name] = row["at"]
         return list(self._rowids)
 
     def entries(self, hashes: Sequence[str]) -> list[Entry]:
@@ -98,7 +106,12 @@ class SqliteCatalog:
         found = {row.pop("at"): row for row in rows}
         if found.keys() != set(rowids):
             raise MigrationError(f"{self._file} was changed while it was read: run it again")
-        return [resource(found[each]) for each in rowids]
+        return [
+            Entry(problem="its resource_hash is another row's as well, or missing")
+            if each in self._repeated
+            else resource(found[self._rowids[each]])
+            for each in hashes
+        ]
 
 
 class TableCatalog:
@@ -141,13 +154,22 @@ def resource(row: dict[str, Any]) -> Entry:
         name: value for name, value in row.items() if name not in ("resource_hash", "extra_text")
     }
     text = row.pop("extra_json", None) or "{}"
+    odd: list[str] = []  # NaN and Infinity, which are no JSON, though Python writes them
+
+    def kept(word: str) -> str:
+        odd.append(word)
+        return word
+
     try:
-        extra = json.loads(text)
+        extra = json.loads(text, parse_constant=kept)
     except (TypeError, ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         return Entry(about=row | {"extra_json": str(text)}, notes=("extra_json is kept as text",))
-    return Entry(about=row | {key: value for key, value in extra.items() if row.get(key) is None})
+    return Entry(
+        about=row | {key: value for key, value in extra.items() if row.get(key) is None},
+        notes=(f"{odd[0]} in extra_json is kept as text",) if odd else (),
+    )
 
 
 class IndexCatalog:
@@ -204,11 +226,12 @@ class FolderCatalog:
             raise MigrationError(f"{self._folder} was changed while it was read") from error
 
     def _found(self) -> Iterator[tuple[str, Path]]:
-        """Files by their stem; of two with the same one the second by its whole name."""
+        """Files by their stem; others with the same one by their folder and name."""
         seen = set[str]()
         with readable(self._folder):
             for file in self._all_files():
-                yield (file.name if file.stem in seen else file.stem), file
+                path = file.relative_to(self._folder).as_posix()
+                yield (path if file.stem in seen else file.stem), file
                 seen.add(file.stem)
 
     def _all_files(self) -> Iterator[Path]:
@@ -252,7 +275,7 @@ def _yaml(file: Path) -> dict[str, Any]:
         with readable(file):
             text = file.read_text(encoding="utf-8")
         found = yaml.load(text, loader)  # noqa: S506 - a safe one
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:  # of the 40th of May
         first = str(error).partition("\n")[0]
         raise MigrationError(f"{file} can't be read: {first}") from error
     if not isinstance(found, dict | None):

@@ -78,7 +78,7 @@ class ChromaSource:
     ) -> ChromaSource:
         """A collection on a Chroma server."""
         chromadb = _package()
-        location = f"{'https' if ssl else 'http'}://{host}:{port}/{tenant}/{database}"
+        location = f"{_without_secrets(host, ssl=ssl)}:{port}/{tenant}/{database}"
         with _errors(location):
             client = chromadb.HttpClient(
                 host,
@@ -137,6 +137,12 @@ class ChromaSource:
         if len(ids) != total:
             raise MigrationError(f"{self.location} was changed while it was read: run it again")
         return ids
+
+
+def _without_secrets(host: str, *, ssl: bool) -> str:
+    """A host, which may be a URL with a user and password in it, as it may be shown."""
+    scheme, _, rest = host.rpartition("://")
+    return f"{scheme or ('https' if ssl else 'http')}://{rest.rpartition('@')[2]}"
 
 
 def _package() -> Any:

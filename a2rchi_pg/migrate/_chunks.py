@@ -12,12 +12,14 @@ from psycopg import sql
 
 from a2rchi_pg import collections
 from a2rchi_pg._administration import Collections
+from a2rchi_pg._arguments import MAX_INTEGER
 from a2rchi_pg._chunks import rendered
 from a2rchi_pg._content import clean_content, clean_id, metadata_json
 from a2rchi_pg._indexes import drop_indexes
 from a2rchi_pg._op import execute, fetch_tuples, fetch_value, write
 from a2rchi_pg._vectors import Vector, VectorArray, as_vector
 from a2rchi_pg.errors import CollectionMismatch, DimensionMismatch, InvalidInput, NotFound
+from a2rchi_pg.migrate._cleaned import CLEANED, is_storable
 from a2rchi_pg.migrate._digest import canonical, digest, vector_bytes
 from a2rchi_pg.migrate._hashes import ticket_hash
 from a2rchi_pg.migrate._source import Row, Target
@@ -64,7 +66,7 @@ def chunk_row(
         return Row(key=key, problem=str(error))
     known = json.loads(stored)
     notes = ["it has no text"] if content is None else []
-    notes += ["NUL characters were removed"] if content is not None and text != content else []
+    notes += [] if is_storable([content, metadata]) else [CLEANED]
     index = known.get("chunk_index")
     return Row(
         key=key,
@@ -73,7 +75,7 @@ def chunk_row(
             content=text,
             metadata=stored,
             vector=array,
-            index=index if isinstance(index, int) and not isinstance(index, bool) else None,
+            index=index if _is_place(index) else None,
             hash=_document_hash(known),
             path=_text(known.get("source")),
         ),
@@ -92,6 +94,11 @@ def _document_hash(metadata: Mapping[str, Any]) -> str | None:
         return ticket_hash(given)
     name = _text(metadata.get("filename"))  # the oldest stores named files by their hash
     return None if name is None else ticket_hash(PurePosixPath(name).stem)
+
+
+def _is_place(value: object) -> bool:
+    """Whether it may be where a chunk is in its document, and not just any number."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
 
 
 def _text(value: object) -> str | None:
@@ -125,30 +132,42 @@ _INSERT = f"""
     RETURNING id
 """  # noqa: S608 - made of our own parts
 _MISPLACED = f"""
-    SELECT id FROM ({_LINKED}) AS linked JOIN {{partition}} AS stored USING (id)
+    SELECT id FROM ({_LINKED}) AS linked
+    JOIN unnest(%(keys)s::text[], %(indexes)s::integer[]) AS place (id, chunk_index) USING (id)
+    JOIN {{partition}} AS stored USING (id)
     WHERE stored.collection_id = {{collection_id}}
-        AND stored.document_id IS DISTINCT FROM linked.document_id
+        AND (stored.document_id, stored.chunk_index)
+            IS DISTINCT FROM (linked.document_id, place.chunk_index)
     ORDER BY id COLLATE "C"
 """  # noqa: S608 - made of our own parts
 # Which documents are in, for those who look for what is still to be embedded.
 _STATES = """
-    INSERT INTO indexed_documents (collection_id, document_id, status, chunk_count, indexed_at)
+    INSERT INTO indexed_documents AS i (collection_id, document_id, status, chunk_count, indexed_at)
     SELECT {collection_id}, document_id, 'embedded', count(*), now()
     FROM {partition} WHERE document_id IS NOT NULL GROUP BY document_id
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (collection_id, document_id) DO UPDATE SET chunk_count = excluded.chunk_count
+    WHERE i.status = 'embedded' AND i.chunk_count IS DISTINCT FROM excluded.chunk_count
 """
 _DELETE = """
     WITH gone AS (
         DELETE FROM {partition} WHERE collection_id = {collection_id} AND id = ANY(%(keys)s::text[])
         RETURNING id, document_id
     ),
-    states AS (
-        DELETE FROM indexed_documents AS i
-        WHERE i.collection_id = {collection_id}
-            AND i.document_id IN (SELECT document_id FROM gone)
-            AND NOT EXISTS (SELECT FROM {partition} AS stored
-                WHERE stored.document_id = i.document_id
-                    AND stored.id NOT IN (SELECT unnest(%(keys)s::text[])))
+    remaining AS (
+        SELECT document_id, (SELECT count(*) FROM {partition} AS stored
+            WHERE stored.document_id = touched.document_id
+                AND stored.id NOT IN (SELECT unnest(%(keys)s::text[]))) AS chunks
+        FROM (SELECT DISTINCT document_id FROM gone) AS touched
+    ),
+    ended AS (
+        DELETE FROM indexed_documents AS i USING remaining AS r
+        WHERE i.collection_id = {collection_id} AND i.document_id = r.document_id AND r.chunks = 0
+            AND i.status = 'embedded'
+    ),
+    counted AS (
+        UPDATE indexed_documents AS i SET chunk_count = r.chunks FROM remaining AS r
+        WHERE i.collection_id = {collection_id} AND i.document_id = r.document_id AND r.chunks > 0
+            AND i.status = 'embedded'
     )
     SELECT id FROM gone
 """
@@ -185,6 +204,12 @@ class ChunkTarget(Target[Chunk]):
                 expected=there.dimensions,
                 got=self._dimensions,
             )
+        if there.is_of_another_model(self._spec.embedding_model):
+            raise CollectionMismatch(
+                f"collection {there.name!r} holds vectors of {there.embedding_model!r}, not of "
+                f"{self._spec.embedding_model!r}: choose another --collection, or where both are "
+                "one model, another --embedding-model"
+            )
         if there.metric != self._spec.metric:
             raise CollectionMismatch(
                 f"collection {there.name!r} measures {there.metric}, the source "
@@ -209,7 +234,6 @@ class ChunkTarget(Target[Chunk]):
             contents=[value.content for value in values],
             metadatas=[value.metadata for value in values],
             vectors=VectorArray(np.stack([value.vector for value in values])),
-            indexes=[value.index for value in values],
         )
         return {key for (key,) in found}
 
@@ -223,7 +247,7 @@ class ChunkTarget(Target[Chunk]):
         return {row[0]: chunk_digest(*row) for row in found}
 
     def misplaced(self, rows: Sequence[Row[Chunk]]) -> Steps[list[str]]:
-        """The chunks that belong to another document than they should."""
+        """The chunks that are of another document than they should be, or elsewhere in it."""
         found = yield from fetch_tuples(rendered(_MISPLACED, self._existing()), **_links(rows))
         return [key for (key,) in found]
 
@@ -267,6 +291,7 @@ def _links(rows: Sequence[Row[Chunk]]) -> dict[str, Any]:
         "keys": [key for key, _ in values],
         "hashes": [value.hash for _, value in values],
         "paths": [value.path for _, value in values],
+        "indexes": [value.index for _, value in values],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from psycopg import sql
 
@@ -108,19 +108,24 @@ class Configs:
         Raises:
             MigrationError: If the file exists or can't be written.
         """
-        query = sql.SQL("SELECT * FROM ({}) AS t ORDER BY config_id").format(self._table)
-        rows = 0
         try:
             opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with (
-                os.fdopen(opened, "w", encoding="utf-8") as out,
-                self._database.reading() as reader,
-            ):
-                for batch in reader.stream(query, 100):
-                    rows += len(batch)
-                    out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
+            try:
+                with os.fdopen(opened, "w", encoding="utf-8") as out:
+                    return self._write(out)
+            except BaseException:
+                file.unlink()  # half of it would pass for the whole
+                raise
         except OSError as error:
             raise MigrationError(f"{file} can't be written: {error.strerror}") from error
+
+    def _write(self, out: TextIO) -> int:
+        query = sql.SQL("SELECT * FROM ({}) AS t ORDER BY config_id").format(self._table)
+        rows = 0
+        with self._database.reading() as reader:
+            for batch in reader.stream(query, 100):
+                rows += len(batch)
+                out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch)
         return rows
 
     def _all(self) -> Mapping[int, Answerer]:

@@ -12,6 +12,7 @@ from a2rchi_pg._document_rows import insert_documents
 from a2rchi_pg._documents import DocumentSpec
 from a2rchi_pg._op import fetch_tuples
 from a2rchi_pg.errors import InvalidInput
+from a2rchi_pg.migrate._cleaned import CLEANED, is_storable
 from a2rchi_pg.migrate._digest import canonical, digest
 from a2rchi_pg.migrate._hashes import ORIGINAL
 from a2rchi_pg.migrate._source import Row, Target
@@ -55,8 +56,8 @@ def _changes(about: Mapping[str, Any], spec: DocumentSpec) -> list[str]:
     ]
     if "original_source_type" in spec.metadata:
         told.append("source_type is none we know and is kept as metadata")
-    if any(isinstance(value, str) and "\0" in value for value in about.values()):
-        told.append("NUL characters were removed")
+    if not is_storable(about):
+        told.append(CLEANED)
     return told
 
 

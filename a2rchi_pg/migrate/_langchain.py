@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from a2rchi_pg.migrate._reading import OtherDatabase, Reader
     from a2rchi_pg.migrate._source import Row
 
-METRICS: dict[str, Metric] = {
-    "vector_cosine_ops": "cosine",
-    "vector_l2_ops": "l2",
-    "vector_ip_ops": "inner_product",
+_WORDS: dict[str, Metric] = {"cosine": "cosine", "l2": "l2", "ip": "inner_product"}
+# By the operator class of an index; long vectors are indexed as halfvec.
+METRICS = {
+    f"{kind}_{word}_ops": metric
+    for kind in ("vector", "halfvec")
+    for word, metric in _WORDS.items()
 }
 OLD = "langchain_pg_embedding"
 NEW_COLUMNS = ("langchain_id", "content", "embedding")
@@ -108,9 +110,14 @@ class LangchainSource:
 
     def survey(self) -> Survey:
         """Count the rows, and say how long and how compared the vectors are."""
-        query = sql.SQL("SELECT count(*) FROM ({}) AS t").format(self._layout.names())
+        query = sql.SQL("SELECT count(*) AS rows, count(DISTINCT id) AS ids FROM ({}) AS t")
         with self._database.reading() as reader:
-            rows = reader.value(query, **self._params)
+            (found,) = reader.fetch(query.format(self._layout.names()), **self._params)
+        if found["ids"] != (rows := found["rows"]):  # a view has no key
+            raise MigrationError(
+                f"{self.location} has {rows:,} rows and {found['ids']:,} different ids: give a "
+                "view in which every row has an id of its own"
+            )
         table = self._layout.table.as_string(None)
         facts = {"table": table, "dimensions": str(self.dimensions), "metric": self.metric}
         return Survey(rows=rows, facts=facts)
@@ -136,7 +143,7 @@ class LangchainSource:
 
     def _row(self, key: str, found: dict[str, Any]) -> Row[Chunk]:
         metadata = found["metadata"]
-        if found["more"]:
+        if found["more"] and isinstance(metadata, dict | None):
             metadata = {**(metadata or {}), **found["more"]}
         return chunk_row(key, found["content"], metadata, found["vector"], self.dimensions)
 
@@ -226,4 +233,5 @@ def _metric(reader: Reader, table: sql.Identifier) -> Metric | None:
         WHERE i.indrelid = to_regclass(%(table)s) AND o.opcname = ANY (%(known)s)
     """
     found = reader.fetch(query, table=table.as_string(None), known=list(METRICS))
-    return METRICS[found[0]["name"]] if len(found) == 1 else None
+    metrics = {METRICS[each["name"]] for each in found}
+    return metrics.pop() if len(metrics) == 1 else None

@@ -138,11 +138,13 @@ _CONVERSATIONS = f"""
         greatest(coalesce(c.created_at, s.first), s.last) AS last_message_at
     FROM {{conversation_metadata}} AS c FULL JOIN (
         SELECT conversation_id, min(ts) AS first, max(ts) AS last FROM ({_MESSAGES}) AS m
-        GROUP BY conversation_id) AS s ON s.conversation_id = c.conversation_id
+        WHERE conversation_id IS NOT NULL GROUP BY conversation_id
+    ) AS s ON s.conversation_id = c.conversation_id
 """  # noqa: S608 - made of our own parts
 _FEEDBACK = """
     SELECT f.*, f.feedback <> 'comment' AND f.feedback_ts < max(f.feedback_ts)
-        FILTER (WHERE f.feedback <> 'comment') OVER (PARTITION BY f.message_id) AS replaced
+        FILTER (WHERE f.feedback IN ('like', 'dislike')) OVER (PARTITION BY f.message_id)
+        AS replaced
     FROM {feedback} AS f
 """
 # A message comes from one run, the last that claims it; a message that is gone from none.

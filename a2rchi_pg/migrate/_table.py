@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 KeyType: TypeAlias = Literal["text", "uuid", "bigint", "timestamptz"]
 
-_MICROSECONDS = "(extract(epoch FROM {column}) * 1000000)::bigint"
+# A source may have a time that can't be read, which is no reason to have no key.
+_MICROSECONDS = f"coalesce((extract(epoch FROM {{column}}) * 1000000)::bigint, {1 - 2**63})"
 # What sorts as text as the value does: a key is all that a checkpoint and a report have of a row.
 _KEYS: dict[KeyType, str] = {
     "text": "{column}",

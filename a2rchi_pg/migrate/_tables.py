@@ -106,11 +106,13 @@ class TableTarget(Target[Values]):
             wanted = {row.key: row.value[column] for row in rows if row.value is not None}
             ids = sorted({each for each in wanted.values() if each is not None})
             there = yield from _there(parent, ids)
+            problem = f"its {column} is not here"
             if column in self._table.parents:
                 there &= yield from self._brought(parent, ids)
+                problem = f"its {column} is none that came from this source"
             for key, value in wanted.items():
                 if value is not None and value not in there:
-                    problems.setdefault(key, f"its {column} is none that came from this source")
+                    problems.setdefault(key, problem)
         return problems
 
     def _brought(self, parent: Table, ids: Sequence[int]) -> Steps[set[Any]]:
@@ -148,14 +150,13 @@ class TableTarget(Target[Values]):
         query = sql.SQL("SELECT {key}, {columns} FROM {table} AS t WHERE {these}").format(
             key=self._table.key_of("t"), columns=columns, **self._these(keys)
         )
-        found = yield from fetch_tuples(query, keys=list(keys))
-        return {
-            key: _digest(
-                self._table,
-                {name: _plain(value) for name, value in zip(names, row, strict=True)},
-            )
-            for key, *row in found
-        }
+        digests = dict[str, bytes]()
+        for key, *row in (yield from fetch_tuples(query, keys=list(keys))):
+            plain = {name: _plain(value) for name, value in zip(names, row, strict=True)}
+            here = _digest(self._table, plain)
+            # What came is one row; where a table lets another have its key, they are none alike.
+            digests[key] = digest(digests[key], here) if key in digests else here
+        return digests
 
     def keys(self) -> sql.Composable:
         """A query of every row's key."""

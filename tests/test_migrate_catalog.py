@@ -124,6 +124,15 @@ def test_stopped_by_hand_it_says_so_and_goes_on(migrate, dsn, tmp_path):
     assert admin(dsn, "SELECT count(*) FROM documents") == [(40,)]
 
 
+def test_an_unfinished_run_goes_on_under_its_own_name_and_that_is_said(migrate, dsn, tmp_path):
+    fill_sqlite(tmp_path, [page(n) for n in range(20)])
+    migrate("run", "--run-id", "one")
+    admin(dsn, "UPDATE migration_runs SET status = 'running'")
+    code, _, errors = migrate("run", "--run-id", "two")
+    assert (code, errors) == (0, "this went on with run one, which was unfinished\n")
+    assert admin(dsn, "SELECT run_id FROM migration_runs") == [("one",)]
+
+
 @pytest.mark.parametrize("size", ["0", "-1", "x", "100001"])
 def test_a_batch_of_no_size_is_wrong_usage(migrate, tmp_path, capsys, size):
     fill_sqlite(tmp_path, [page(1)])

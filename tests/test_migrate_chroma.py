@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from a2rchi_pg import Database, PostgresVectorStore
+from a2rchi_pg.migrate import _chroma
 from tests.database_support import admin
 from tests.plugins.stores import WordModel
 
@@ -80,6 +81,17 @@ def test_m14_running_twice_doubles_nothing_and_brings_what_is_new(migrate, dsn, 
     fill_chroma(persistent(tmp_path), 50, start=300)
     _, out, _ = migrate("run", "--run-id", "two", "--json", path=tmp_path)
     assert json.loads(out)[0]["outcomes"] == {"written": 50, "kept": 300}
+
+
+def test_a_batch_of_more_ids_than_a_statement_takes_is_read_in_pages(
+    migrate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_chroma, "PAGE", 7)
+    fill_chroma(persistent(tmp_path), 50)
+    size = ("--run-id", "one", "--batch-size", "20")
+    assert migrate("run", *size, path=tmp_path)[0] == 0
+    code, out, _ = migrate("verify", *size, path=tmp_path)
+    assert (code, out) == (0, f"collection {NAME}: 50 rows compared, 0 differences\n")
 
 
 def test_m6_chunks_of_one_file_that_have_no_index_all_arrive(migrate, dsn, tmp_path):

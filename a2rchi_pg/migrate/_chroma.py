@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from a2rchi_pg.migrate._chunks import Chunk
     from a2rchi_pg.migrate._source import Row
 
-PAGE = 10_000
+PAGE = 10_000  # of ids; a statement of SQLite takes some 32,000
 METRICS: dict[str, Metric] = {"l2": "l2", "cosine": "cosine", "ip": "inner_product"}
 INSTALL = "reading Chroma takes its package: pip install 'a2rchi_pg[chroma]'"
 
@@ -115,18 +115,20 @@ class ChromaSource:
         wanted = [key for key in names if after is None or key > after]
         for start in range(0, len(wanted), size):
             ids = [names[key] for key in wanted[start : start + size]]
-            with _errors(self.location):
-                got = self._collection.get(
-                    ids=ids, include=["documents", "metadatas", "embeddings"]
-                )
-            if len(got["ids"]) != len(ids):
-                raise MigrationError(f"{self.location} was changed while it was read: run it again")
-            columns = zip(
-                got["ids"], got["documents"], got["metadatas"], got["embeddings"], strict=True
-            )
-            rows = (chunk_row(*record, dimensions=self.dimensions) for record in columns)
-            named = [replace(row, key=written(row.key)) for row in rows]
-            yield sorted(named, key=lambda row: row.key)
+            pages = (ids[at : at + PAGE] for at in range(0, len(ids), PAGE))
+            rows = [row for page in pages for row in self._rows(page)]
+            yield sorted(rows, key=lambda row: row.key)
+
+    def _rows(self, ids: list[str]) -> list[Row[Chunk]]:
+        with _errors(self.location):
+            got = self._collection.get(ids=ids, include=["documents", "metadatas", "embeddings"])
+        if len(got["ids"]) != len(ids):
+            raise MigrationError(f"{self.location} was changed while it was read: run it again")
+        columns = zip(
+            got["ids"], got["documents"], got["metadatas"], got["embeddings"], strict=True
+        )
+        rows = (chunk_row(*record, dimensions=self.dimensions) for record in columns)
+        return [replace(row, key=written(row.key)) for row in rows]
 
     def _ids(self) -> set[str]:
         """Every id; what is read by offset is only names, and a count tells if one was missed."""

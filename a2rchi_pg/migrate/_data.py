@@ -112,17 +112,18 @@ def _run(database: Database, arguments: argparse.Namespace) -> int:
     done = []
     for id_, (source, target) in zip(ids, sides, strict=True):
         with progress(target.name, partial(target.building, database)) as show:
-            done.append(
-                _engine.run(
-                    database,
-                    source,
-                    target,
-                    run_id=id_,
-                    batch_size=arguments.batch_size,
-                    restart=arguments.restart,
-                    progress=show,
-                )
+            made = _engine.run(
+                database,
+                source,
+                target,
+                run_id=id_,
+                batch_size=arguments.batch_size,
+                restart=arguments.restart,
+                progress=show,
             )
+        if arguments.run_id is not None and made.run_id != id_:
+            sys.stderr.write(f"this went on with run {made.run_id}, which was unfinished\n")
+        done.append(made)
     return _show(database, done, arguments)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from tests.catalogs_support import fill_index, fill_sqlite, page, write_yaml
 from tests.database_support import admin
 from tests.langchain_support import IDS, fill_new, fill_old
 from tests.migration_support import contents
-from tests.origin_support import fill_v1, fill_v2
+from tests.origin_support import CONFIGS, fill_v1, fill_v2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,6 +260,24 @@ def test_rows_that_a_policy_hides_are_an_error_not_left_behind(dsn, source, comm
     assert (code, "row-level security policy" in errors) == (1, True)
     assert admin(dsn, "SELECT count(*) FROM conversations") == [(0,)]
     admin(source, f"DROP ROLE {reader}")
+
+
+@pytest.mark.servers("full")  # the old keys are pgcrypto's
+def test_names_longer_than_an_index_takes_are_left_out_and_counted(people, dsn, source):
+    """Random letters, as an index compresses others."""
+    letters = "".join(random.Random(1).choices(string.ascii_letters, k=5000))
+    fill_v2(source)
+    long = CONFIGS[3].replace("gpt-4o", letters)
+    admin(source, "UPDATE configs SET config = %s WHERE config_id = 3", long)
+    admin(source, "UPDATE users SET email = %s WHERE id = 'ann'", letters)
+    query = "UPDATE conversations SET a2rchi_service = %s WHERE message_id = 4"
+    admin(source, query, letters)
+    made = people()
+    assert reasons(made["table conversations"])["archi_service has more than 500 bytes"] == 1
+    (note,) = (note for note in reasons(made["table users"]) if "email" in note)
+    assert "its email was left out: it has more than 2,000 bytes" in note
+    counts = "SELECT count(*), count(model_used) FROM conversations WHERE conversation_id = 3"
+    assert admin(dsn, counts) == [(4, 0)]
 
 
 @pytest.mark.servers("full")  # the old keys are pgcrypto's

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from a2rchi_pg._arguments import MAX_ID_BYTES, user_id_of
+from a2rchi_pg._content import MAX_NAME_BYTES
 from a2rchi_pg._settings import DynamicConfig, patched
 from a2rchi_pg.errors import ConfigError, InvalidInput
 from a2rchi_pg.migrate._archi_tables import COMPARISONS, TIMING, TOOL_CALLS
@@ -55,11 +56,16 @@ def user(row: Values) -> tuple[Values, list[str]]:
     if provider not in ("anonymous", "basic", "sso"):
         notes.append(f"auth_provider {provider!r} became sso")
         provider = "sso"
+    email = row["email"]
+    if email is not None and len(email.encode()) > MAX_ID_BYTES:
+        email = None
+        notes.append(f"its email was left out: it has more than {MAX_ID_BYTES:,} bytes")
     preferences, left = _preferences(row)
     notes += [f"its {name} was left out: it can't be set so" for name in left]
     _needed(row, "created_at")
     return {
-        **{name: row[name] for name in ("id", "display_name", "email", "last_login_at")},
+        **{name: row[name] for name in ("id", "display_name", "last_login_at")},
+        "email": email,
         "auth_provider": provider,
         "role": "admin" if row["is_admin"] else "user",
         "preferences": preferences,
@@ -123,6 +129,8 @@ def message(row: Values, configs: Configs) -> tuple[Values, list[str]]:
         answerer = {"model_used": model, "pipeline_used": pipeline}
         notes += [f"{name} is unknown" for name, value in answerer.items() if value is None]
     service = row["archi_service"] or "chat"
+    if _name(service) is None:
+        raise InvalidInput(f"archi_service has more than {MAX_NAME_BYTES} bytes")
     return {
         **{name: row[name] for name in ("message_id", "conversation_id", "ts")},
         **{name: row[name] or "" for name in ("content", "link", "context")},
@@ -138,7 +146,12 @@ def who_answered(
 ) -> tuple[str | None, str | None]:
     """The model and the pipeline: what the row says itself, else what its configuration does."""
     known: Answerer | tuple[None, None] = configs.of(config_id) or NOBODY
-    return given[0] or known[0], given[1] or known[1]
+    return _name(given[0]) or _name(known[0]), _name(given[1]) or _name(known[1])
+
+
+def _name(value: str | None) -> str | None:
+    """A name as an index takes it; one that is longer tells as little as none."""
+    return value if value and len(value.encode()) <= MAX_NAME_BYTES else None
 
 
 def feedback(row: Values) -> tuple[Values, list[str]]:

@@ -1,4 +1,8 @@
-"""What LangChain's indexing has put into a collection: its records, and whether they are true."""
+"""What LangChain's indexing has put into a collection: its records, and whether they are true.
+
+Nothing here is a ``@read``, which a replica may answer: LangChain deletes the chunks of what it was
+not told is new, and doesn't add the chunks of what it was told is there.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from a2rchi_pg._chunks import rendered
-from a2rchi_pg._op import Steps, execute, fetch_one, fetch_tuples, fetch_value, read, upsert, write
+from a2rchi_pg._op import Steps, execute, fetch_one, fetch_tuples, fetch_value, upsert, write
 from a2rchi_pg.collections import Collection, get_collection
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ class Reconciled:
     chunks: int
 
 
-@read
+@write
 def server_time() -> Steps[float]:
     """Now by the server's clock, in seconds since 1970."""
     query = "SELECT extract(epoch FROM clock_timestamp())::float8"
@@ -36,24 +40,29 @@ def server_time() -> Steps[float]:
 
 @upsert
 def record(
-    namespace: str, keys: Sequence[str], groups: Sequence[str | None], at_least: float | None
+    namespace: str,
+    keys: Sequence[str],
+    groups: Sequence[str | None] | None,
+    at_least: float | None,
 ) -> Steps[None]:
-    """Record keys as seen now; of equal ones the last counts."""
-    latest = dict(zip(keys, groups, strict=True))
+    """Record keys as seen now; of equal ones the last counts. Without groups, theirs stay."""
+    latest = dict(zip(keys, groups or [None] * len(keys), strict=True))
     query = """
-        INSERT INTO index_records (namespace, key, group_id, updated_at)
+        INSERT INTO index_records AS record (namespace, key, group_id, updated_at)
         SELECT %(namespace)s, key, group_id,
                greatest(extract(epoch FROM clock_timestamp())::float8, %(at_least)s::float8)
         FROM unnest(%(keys)s::text[], %(groups)s::text[]) AS given (key, group_id)
         ORDER BY key
         ON CONFLICT (namespace, key) DO UPDATE
-        SET group_id = excluded.group_id, updated_at = excluded.updated_at
+        SET updated_at = excluded.updated_at,
+            group_id = CASE WHEN %(regrouped)s THEN excluded.group_id ELSE record.group_id END
     """
     params: dict[str, Any] = {"keys": list(latest), "groups": list(latest.values())}
+    params["regrouped"] = groups is not None
     yield from execute(query, namespace=namespace, at_least=at_least, **params)
 
 
-@read
+@write
 def recorded(namespace: str, keys: Sequence[str]) -> Steps[list[bool]]:
     """Which of the keys are recorded, in their order."""
     query = """
@@ -65,7 +74,7 @@ def recorded(namespace: str, keys: Sequence[str]) -> Steps[list[bool]]:
     return [key in found for key in keys]
 
 
-@read
+@write
 def list_keys(
     namespace: str,
     before: float | None,

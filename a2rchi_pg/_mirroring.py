@@ -15,7 +15,6 @@ from a2rchi_pg._op import (
     fetch_tuples,
     fetch_value,
     own_sql,
-    read,
     upsert,
     write,
 )
@@ -28,11 +27,14 @@ if TYPE_CHECKING:
     from a2rchi_pg.collections import Collection
 
 
-@read
+@write
 def page(
     source: Collection, target: Collection | None, after: str | None, limit: int
 ) -> Steps[list[tuple[str, str | None]]]:
-    """Ids in their order, each with its text where the target doesn't have it."""
+    """Ids in their order, each with its text where the target doesn't have it.
+
+    No ``@read``: a replica that is behind may know neither the last texts nor the target.
+    """
     query = _between(_PAGE if target else _FIRST_PAGE, source, target or source)
     return (yield from fetch_tuples(query, after=after, last=None, limit=limit))
 

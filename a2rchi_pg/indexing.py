@@ -67,14 +67,14 @@ class PostgresRecordManager(RecordManager):
 
         Args:
             keys: Ids of chunks.
-            group_ids: The source of each.
+            group_ids: The source of each; without, those that are recorded already keep theirs.
             time_at_least: What "now" is where the server's clock went back meanwhile.
 
         Raises:
             InvalidInput: If there isn't a group id for each key.
         """
-        groups = _groups(keys, group_ids)
-        self._runner.run(_index_records.record(self.namespace, keys, groups, time_at_least))
+        _check_groups(keys, group_ids)
+        self._runner.run(_index_records.record(self.namespace, keys, group_ids, time_at_least))
 
     async def aupdate(
         self,
@@ -84,8 +84,9 @@ class PostgresRecordManager(RecordManager):
         time_at_least: float | None = None,
     ) -> None:
         """The asynchronous twin of :meth:`update`."""
-        groups = _groups(keys, group_ids)
-        await self._runner.arun(_index_records.record(self.namespace, keys, groups, time_at_least))
+        _check_groups(keys, group_ids)
+        op = _index_records.record(self.namespace, keys, group_ids, time_at_least)
+        await self._runner.arun(op)
 
     def exists(self, keys: Sequence[str]) -> list[bool]:
         """Which of the keys are recorded."""
@@ -148,8 +149,8 @@ class PostgresRecordManager(RecordManager):
         return await self._runner.arun(_index_records.reconcile(self.namespace, self._collection))
 
 
-def _groups(keys: Sequence[str], group_ids: Sequence[str | None] | None) -> Sequence[str | None]:
-    groups = [None] * len(keys) if group_ids is None else group_ids
-    if len(groups) != len(keys):
-        raise InvalidInput(f"there are {len(keys)} keys and {len(groups)} group_ids: give one each")
-    return groups
+def _check_groups(keys: Sequence[str], group_ids: Sequence[str | None] | None) -> None:
+    if group_ids is not None and len(group_ids) != len(keys):
+        raise InvalidInput(
+            f"there are {len(keys)} keys and {len(group_ids)} group_ids: give one each"
+        )

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from langchain_core.documents import Document
+from langchain_core.indexing import index
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from a2rchi_pg import Collections, CollectionSpec, Database, PostgresVectorStore
+from a2rchi_pg import (
+    Collections,
+    CollectionSpec,
+    Database,
+    PostgresRecordManager,
+    PostgresVectorStore,
+)
 from a2rchi_pg._schema import migrate, migrations
 from a2rchi_pg.errors import Conflict, DatabaseError, SchemaOutOfDate, Unavailable
 from tests.database_support import Letters, admin, commands, value
@@ -152,6 +160,28 @@ def test_a_store_searches_the_replica(pair):
         ahead.add_texts(["on the replica"])
         found = store(database).similarity_search("on the", k=5)
         assert [document.page_content for document in found] == ["on the replica"]
+
+
+def test_what_is_indexed_does_not_depend_on_what_a_replica_knows(pair):
+    page, options = Document("a page"), {"cleanup": "full", "key_encoder": "sha256"}
+    with Database(pair[0], read_dsn=pair[1]) as database, Database(pair[1]) as replica:
+        written, records = store(database), PostgresRecordManager(store(database))
+        assert index([page], records, written, **options)["num_added"] == 1
+        behind = PostgresRecordManager(store(replica))
+        behind.update(records.list_keys())  # of the first indexing, when the second is over
+        done = index([page], records, written, **options)
+    assert (done["num_added"], done["num_skipped"], done["num_deleted"]) == (0, 1, 0)
+    with Database(pair[0]) as primary:
+        assert store(primary).count() == 1
+
+
+def test_a_collection_is_filled_with_what_a_replica_does_not_know_yet(pair):
+    with Database(pair[0], read_dsn=pair[1]) as database, Database(pair[1]) as replica:
+        store(database).add_texts(["known", "new"], ids=["1", "2"])
+        store(replica).add_texts(["known"], ids=["1"])
+        store(database).reembed(Letters(), collection="beside")
+    with Database(pair[0]) as primary:
+        assert store(primary, collection="beside").count() == 2
 
 
 def test_health_speaks_of_the_primary(pair):

@@ -199,5 +199,9 @@ def test_what_records_know(new_store: NewStore):
     assert records.list_keys(group_ids=["3"]) == ["a"]
     assert len(records.list_keys(limit=2)) == 2
     assert PostgresRecordManager(new_store()).list_keys() == [], "another collection has its own"
+    records.update(["a"])  # as LangChain does before it names the groups: it may die in between
+    assert records.list_keys(group_ids=["3"]) == ["a"]
+    records.update(["a"], group_ids=[None])
+    assert records.list_keys(group_ids=["3"]) == []
     with pytest.raises(InvalidInput, match="2 keys and 1 group_ids"):
         records.update(["a", "b"], group_ids=["1"])

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
-from a2rchi_pg._arguments import MAX_INTEGER, collection_or_all, page_size, row_id, whole
+from a2rchi_pg._arguments import MAX_INTEGER, collection_or_all, page_size, row_id, shown, whole
 from a2rchi_pg._content import clean_text
 from a2rchi_pg._document_filter import document_filter
 from a2rchi_pg._documents import STATUSES, Status, source_type_of
@@ -215,10 +215,10 @@ def _position(after: str, sort: str, descending: bool) -> tuple[str, int]:
     """Where a page ended: its last sort key and id."""
     try:
         was_sort, was_descending, key, id_ = json.loads(after)
-    except (ValueError, TypeError):
-        raise InvalidInput(f"after is the next of a page before, got {after!r}") from None
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidInput(f"after is the next of a page before, got {shown(after)}") from None
     if not isinstance(key, str) or clean_text(key) != key:
-        raise InvalidInput(f"after is the next of a page before, got {after!r}")
+        raise InvalidInput(f"after is the next of a page before, got {shown(after)}")
     id_ = row_id(id_, "after")
     if (was_sort, was_descending) != (sort, descending):
         raise InvalidInput(f"after is of a page sorted by {was_sort!r}, this one is by {sort!r}")

@@ -82,9 +82,9 @@ def requests(own: dict[str, int]) -> list[tuple[str, str, object]]:
 async def test_what_is_ones_own_is_nobody_elses_not_even_an_admins(
     api: Api, ada: AsyncClient, eve: AsyncClient, boss: AsyncClient, own: dict[str, int]
 ):
-    nobody = await api.as_user(None)
+    nobody, nameless = await api.as_user(None), await api.as_user("")
     for method, path, body in requests(own):
-        for client, status in ((nobody, 401), (eve, 404), (boss, 404)):
+        for client, status in ((nobody, 401), (nameless, 401), (eve, 404), (boss, 404)):
             refused = await client.request(method, path, json=body)
             assert refused.status_code == status, (method, path)
             assert refused.json()["status"] == status

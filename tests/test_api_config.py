@@ -59,7 +59,12 @@ async def test_every_setting_that_is_wrong_is_named(boss: AsyncClient, ada: Asyn
 
 @pytest.mark.parametrize(
     ("headers", "status"),
-    [({}, 428), ({"if-match": "seven"}, 400), ({"if-match": f'"{10**30}"'}, 400)],
+    [
+        ({}, 428),
+        ({"if-match": "seven"}, 400),
+        ({"if-match": f'"{10**30}"'}, 400),
+        ({"if-match": "0" * 20 + "9" * 5000}, 400),
+    ],
 )
 async def test_a_change_names_the_revision_it_is_made_for(
     boss: AsyncClient, headers: dict[str, str], status: int

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 import pytest
 
-from a2rchi_pg import Owner
+from a2rchi_pg import ConversationRepository, Owner
 from tests.api_support import ada, api, boss, eve, is_problem  # noqa: F401
 from tests.conversation_support import everything
+from tests.database_support import commands
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
@@ -44,6 +46,10 @@ async def test_nobody_puts_words_into_the_assistants_mouth(ada: AsyncClient):
     assert (await ada.get(chat)).json() == []
 
 
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
 async def test_pages_of_conversations(ada: AsyncClient):
     for title in "abcde":
         await ada.post("/conversations", json={"title": title})
@@ -54,9 +60,22 @@ async def test_pages_of_conversations(ada: AsyncClient):
         titles += [each["title"] for each in page["conversations"]]
         after = page["next"]
     assert (titles, after) == (list("edcba"), None)
-    for nonsense in ("x", "W10=", "WyJhIiwgMV0=", "é"):
+    endless = ('["2026-05-01T12:00:00Z", 1e999]', "[" * 1400)
+    for nonsense in ("x", "W10=", "WyJhIiwgMV0=", "é", *map(encoded, endless)):
         response = await ada.get("/conversations", params={"after": nonsense})
         assert is_problem(response, 400, "invalid_cursor")
+
+
+async def test_a_page_ends_at_any_id(ada: AsyncClient, common: Database):
+    """What came from another system may have a number below zero."""
+    mine = ConversationRepository(common, owner=Owner(user_id="ada"))
+    former = mine.create("former").conversation_id
+    move = "UPDATE conversation_metadata SET conversation_id = -7 WHERE conversation_id = "
+    common.run(commands(f"{move}{former}"))
+    page = (await ada.get("/conversations", params={"limit": 1})).json()
+    assert [each["conversation_id"] for each in page["conversations"]] == [-7]
+    rest = await ada.get("/conversations", params={"after": page["next"]})
+    assert rest.json() == {"conversations": [], "next": None}
 
 
 async def test_feedback(ada: AsyncClient, common: Database):

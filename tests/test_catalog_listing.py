@@ -218,6 +218,7 @@ def test_search_and_filter_hold_together(shelf: CatalogRepository):
         ({"source_type": "wiki"}, "source_type must be one of local_files"),
         ({"after": "x"}, "after is the next of a page before"),
         ({"after": "[1]"}, "after is the next of a page before"),
+        ({"after": "[" * 100_000}, "after is the next of a page before"),
         ({"after": '["size", true, "1", 1]'}, "sorted by 'size'"),
         ({"user_id": ""}, "user_id must be"),
         ({"conversation_id": "5"}, "conversation_id must be a whole number"),

@@ -69,7 +69,7 @@ def identify(services: Services, current_user: Dependency) -> Dependency:
     async def identified(
         request: Request, user_id: Annotated[str | None, Depends(current_user)]
     ) -> None:
-        if user_id is None:
+        if not user_id:
             raise Refused(401, "unauthenticated")
         request.state.a2rchi_caller = CallerOf(user_id=user_id, services=services)
 

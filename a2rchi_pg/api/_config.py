@@ -1,5 +1,6 @@
 """Configuration: what was deployed, what is set now, what was set before."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -160,7 +161,7 @@ def _expected(if_match: str | None) -> int | None:
         raise Refused(428, "revision_required")
     if if_match.strip() == "*":
         return None
-    digits = if_match.strip().removeprefix('"').removesuffix('"')
-    if not (digits.isascii() and digits.isdigit()) or int(digits[:20]) > MAX_BIGINT:
+    named = re.fullmatch(r'"?([0-9]{1,18})"?', if_match.strip())
+    if named is None:
         raise Refused(400, "invalid_revision", 'If-Match takes a revision, as in "7", or *')
-    return int(digits)
+    return int(named[1])

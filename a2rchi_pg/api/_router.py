@@ -42,8 +42,8 @@ def create_router(
     Args:
         database: Opened with ``async with``, endpoints wait on the event loop; with ``with``, in
             threads.
-        current_user: A FastAPI dependency that returns the id of who is logged in; None, or an
-            ``HTTPException`` of its own, where nobody is.
+        current_user: A FastAPI dependency that returns the id of who is logged in; None or "", or
+            an ``HTTPException`` of its own, where nobody is.
         require_admin: A dependency that raises, or returns False, where who asks is no admin; None
             goes by the role in the database. Changes of the configuration need that role too.
         store: What ``/search`` searches; without one there is no such endpoint.

@@ -1,7 +1,6 @@
 """What requests and responses have in common."""
 
 import base64
-import binascii
 import json
 import re
 from datetime import datetime
@@ -11,7 +10,7 @@ from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.json_schema import SkipJsonSchema
 
-from a2rchi_pg._arguments import MAX_BIGINT, MIN_BIGINT
+from a2rchi_pg._arguments import MAX_BIGINT, MIN_BIGINT, row_id
 from a2rchi_pg.api._problems import Refused
 
 MAX_CHOICES = 10_000
@@ -65,10 +64,10 @@ def read_cursor(text: str | None) -> tuple[datetime, int] | None:
         return None
     try:
         moment, id_ = json.loads(base64.urlsafe_b64decode(text))
-        read = datetime.fromisoformat(moment), int(id_)
-    except (binascii.Error, ValueError, TypeError) as error:
+        read = datetime.fromisoformat(moment), row_id(id_, "after")
+    except (ValueError, TypeError, RecursionError) as error:
         raise _no_cursor() from error
-    if read[0].tzinfo is None or not 0 < read[1] <= MAX_BIGINT:
+    if read[0].tzinfo is None:
         raise _no_cursor()
     return read
 

@@ -34,7 +34,6 @@ Connection: TypeAlias = "psycopg.Connection[Any]"
 
 logger = logging.getLogger("a2rchi_pg.schema")
 
-COMMAND = "python -m a2rchi_pg.migrate schema"
 LOCK_KEY = 0x61327263_68695067  # "a2rchiPg": one migrator at a time in a database
 LOCK_TIMEOUT = 120.0  # seconds
 MINIMUM_SERVER = 170000
@@ -92,13 +91,13 @@ def check(settings: ConnectionSettings) -> Steps[None]:
     if missing := sorted(shipped - numbers):
         names = ", ".join(f"{number:04d}" for number in missing)
         raise SchemaOutOfDate(
-            f"the database lacks schema migrations {names}: run `{_command(settings)}`"
+            f"the database lacks schema migrations {names}: run `{command(settings)}`"
         )
 
 
-def _command(settings: ConnectionSettings) -> str:
-    """What to run; a DSN with a secret in it is left to the environment."""
-    words = [COMMAND]
+def command(settings: ConnectionSettings) -> str:
+    """What brings the schema up to date; a DSN with a secret in it is left to the environment."""
+    words = ["python -m a2rchi_pg.migrate schema"]
     if settings.dsn and not _dsn.has_secret(settings.dsn):
         words += ["--target", shlex.quote(settings.dsn)]
     if settings.schema is not None:

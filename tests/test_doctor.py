@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ from a2rchi_pg import (
 from a2rchi_pg._schema import migrate
 from a2rchi_pg.doctor import _server, examine
 from a2rchi_pg.doctor.__main__ import ERRORS, FAILED, HEALTHY, WARNINGS, main
-from tests.database_support import Scattered, admin
+from a2rchi_pg.migrate.__main__ import main as migrate_main
+from tests.database_support import Scattered, admin, commands
 from tests.plugins.catalogs import spec
 from tests.plugins.people import new_ring
 from tests.roles_support import as_owner
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
     from a2rchi_pg.doctor import Finding
 
+EMBEDDED = """
+    INSERT INTO indexed_documents (collection_id, document_id, status, chunk_count)
+    SELECT c.id, d.id, 'embedded', {} FROM collections AS c, documents AS d
+"""
 STATE = "UPDATE indexed_documents SET status = "
 SET = "ALTER DATABASE {database} SET "
 INTERRUPT = """
@@ -42,20 +48,15 @@ INTERRUPT = """
 """
 
 
-def filled(dsn: str, count: int = 60, **options: object) -> None:
+def filled(dsn: str, count: int = 60, *, schema: str | None = None, **options: object) -> None:
     """A collection "default" with a document that has all its chunks."""
-    with Database(dsn) as database:
+    with Database(dsn, schema=schema) as database:
         document = CatalogRepository(database).upsert(spec("book")).id
         store = PostgresVectorStore(
             Scattered(), database=database, collection=CollectionSpec(**options)
         )
         store.add_texts([f"page {n}" for n in range(count)], document_id=document)
-    admin(
-        dsn,
-        "INSERT INTO indexed_documents (collection_id, document_id, status, chunk_count) "
-        "SELECT c.id, d.id, 'embedded', %s FROM collections AS c, documents AS d",
-        count,
-    )
+        database.run(commands(EMBEDDED.format(count)))
 
 
 def examined(dsn: str, ring: KeyRing | None = None) -> list[Finding]:
@@ -155,6 +156,19 @@ def test_an_extension_that_could_be_used(dsn: str):
     assert serious(examined(dsn)) == {}
 
 
+@pytest.mark.servers("full")
+def test_an_extension_that_was_made_and_is_not_used(dsn: str):
+    plant(
+        dsn,
+        "DROP INDEX documents_trigrams",
+        "CREATE INDEX documents_words ON documents USING gin (document_words(search_text))",
+    )
+    found = serious(examined(dsn))["index_missing"]
+    assert "documents_trigrams" in found.problem
+    plant(dsn, found.remedy)
+    assert serious(examined(dsn)) == {}
+
+
 @pytest.mark.owner  # whom else the list of libraries is hidden from
 @pytest.mark.servers("plain")
 def test_an_extension_that_is_not_preloaded(dsn: str):
@@ -166,6 +180,12 @@ def test_an_extension_that_is_not_preloaded(dsn: str):
     )
     found = serious(examined(dsn))["preload"]
     assert found.severity == "error"
+
+
+def test_a_library_to_preload_joins_those_that_are():
+    installed = _server._Extension(name="pg_textsearch", installed="1.4.0", offered=None)
+    (found,) = _server._about(installed, ["pg_stat_statements", "auto_explain"])
+    assert "= 'pg_stat_statements', 'auto_explain', 'pg_textsearch';" in found.remedy
 
 
 @pytest.mark.servers("embedded")
@@ -200,7 +220,7 @@ def test_a_search_that_reads_the_whole_collection(dsn: str):
     found = serious(examined(dsn))["plan"]
     assert found.severity == "warning"
     assert "enable_bitmapscan, enable_indexscan is off" in found.evidence
-    plant(dsn, *found.remedy.replace("…", "{database}").rstrip(";").split("; "))
+    plant(dsn, *found.remedy.rstrip(";").split("; "))
     assert "plan" not in serious(examined(dsn))
 
 
@@ -266,6 +286,34 @@ def test_a_table_of_dead_rows(dsn: str):
     found = serious(examined(dsn))["bloat"]
     plant(dsn, found.remedy, "SELECT pg_stat_force_next_flush()")
     assert "bloat" not in serious(examined(dsn))
+
+
+@pytest.mark.owner  # who alone makes tables
+@pytest.mark.servers("plain")  # pg_textsearch 0.6 inserts nothing where a name needs quotes
+@pytest.mark.parametrize("schema", ["rag", "My RAG"])
+def test_remedies_are_for_the_schema_that_was_examined(empty_dsn: str, schema: str):
+    def found() -> dict[str, Finding]:
+        with Database(empty_dsn, schema=schema, check_schema=False) as database:
+            return serious(examine(database))
+
+    command = found()["schema_behind"].remedy
+    assert f"--schema {shlex.quote(schema)}" in command
+    assert migrate_main([*shlex.split(command)[3:], "--target", empty_dsn]) == 0
+    filled(empty_dsn, 2500, schema=schema)
+    assert found() == {}
+    plant(
+        empty_dsn,
+        f'SET search_path TO "{schema}"',
+        "DROP INDEX documents_name",
+        "ALTER TABLE document_chunks_1 SET (autovacuum_enabled = false)",
+        "DELETE FROM document_chunks; DELETE FROM indexed_documents",
+        "SELECT pg_stat_force_next_flush()",
+    )
+    faults = found()
+    assert set(faults) == {"index_missing", "bloat"}
+    flush = "SELECT pg_stat_force_next_flush()"
+    plant(empty_dsn, *(each.remedy for each in faults.values()), flush)
+    assert found() == {}
 
 
 @pytest.mark.servers("embedded")

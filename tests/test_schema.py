@@ -127,7 +127,7 @@ def test_the_command_repeats_no_password(empty_dsn: str):
     with pytest.raises(SchemaOutOfDate) as caught:
         Database(f"{empty_dsn} password=hunter2").open()
     assert "hunter2" not in str(caught.value)
-    assert _schema.COMMAND in str(caught.value)
+    assert "python -m a2rchi_pg.migrate schema" in str(caught.value)
 
 
 @pytest.mark.parametrize("error", ["SELECT 1 / 0", "SELECT hunter2 hunter2 hunter2"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from a2rchi_pg import _flow
@@ -10,6 +11,7 @@ from a2rchi_pg.doctor._ledger import ledger
 from a2rchi_pg.doctor._pooler import pooler
 
 if TYPE_CHECKING:
+    from a2rchi_pg._connection import ConnectionSettings
     from a2rchi_pg._flow import Flow
     from a2rchi_pg.database import Database
     from a2rchi_pg.doctor._finding import Finding
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 20
 TARGET = 0.95
+_SQL = ("SELECT ", "CREATE ", "DELETE ", "UPDATE ", "ANALYZE ")  # where names may be unqualified
 
 
 def examine(
@@ -38,17 +41,26 @@ def examine(
         What was found, the worst first.
     """
     settings = database._settings  # noqa: SLF001 - how the host's own connections are made
-    flow = _examine(keyring, settings.schema, sample, target_recall)
+    flow = _examine(keyring, settings, sample, target_recall)
     found = [*pooler(settings), *_flow.run(flow, None, database)]
     order = ("error", "warning", "note")
-    return sorted(found, key=lambda finding: order.index(finding.severity))
+    found.sort(key=lambda finding: order.index(finding.severity))
+    return [_to_be_run(finding, settings) for finding in found]
+
+
+def _to_be_run(finding: Finding, settings: ConnectionSettings) -> Finding:
+    """A finding whose remedy does the same in whoever's session."""
+    if settings.schema is None or not finding.remedy.startswith(_SQL):
+        return finding
+    remedy = f"SET search_path TO {settings.search_path}; {finding.remedy}"
+    return replace(finding, remedy=remedy)
 
 
 def _examine(
-    keyring: KeyRing | None, schema: str | None, sample: int, target: float
+    keyring: KeyRing | None, settings: ConnectionSettings, sample: int, target: float
 ) -> Flow[list[Finding]]:
     found: list[Finding] = [*(yield _server.server()), *(yield _server.extensions())]
-    schema_findings = yield ledger(schema)
+    schema_findings = yield ledger(settings)
     found += schema_findings
     if not any(finding.check == "schema_behind" for finding in schema_findings):
         for check in (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEFINITION = re.compile(r"^CREATE (?:UNIQUE )?INDEX (\w+)\s[^;]+;", re.MULTILINE)
-_CATALOG = ("documents_trigrams", "documents_words")
+_TRIGRAMS, _WORDS = "documents_trigrams", "documents_words"
 _FEWEST_DEAD, _DEAD_SHARE = 1000, 0.2
 _SMALL_INDEX = 4 * 2**20
 _SWOLLEN = 4  # times what the chunks need: pages that vectors don't fill make up half of that
@@ -35,13 +35,19 @@ def schema_indexes() -> Steps[list[Finding]]:
     """The indexes that the schema came with."""
     wanted = _shipped()
     rows = yield from fetch_tuples(
-        "SELECT name, own_relation(name) IS NULL FROM unnest(%(names)s::text[]) AS name",
-        names=[*wanted, *_CATALOG],
+        """
+        SELECT name, own_relation(name) IS NULL,
+               EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')
+        FROM unnest(%(names)s::text[]) AS name
+        """,
+        names=[*wanted, _TRIGRAMS, _WORDS],
     )
-    missing = {name for name, is_missing in rows if is_missing}
+    missing = {name for name, is_missing, _ in rows if is_missing}
     found = [_missing(name, wanted[name]) for name in wanted if name in missing]
-    if missing.issuperset(_CATALOG):
-        found.append(_missing(_CATALOG[-1], "SELECT build_catalog_indexes();"))
+    has_trigrams = rows[0][2]
+    if _TRIGRAMS in missing and (has_trigrams or _WORDS in missing):
+        lacking = _TRIGRAMS if has_trigrams else _WORDS
+        found.append(_missing(lacking, "SELECT build_catalog_indexes();"))
     return found
 
 
@@ -143,8 +149,8 @@ def dead_rows() -> Steps[list[Finding]]:
         """
         SELECT schemaname, relname, n_dead_tup, n_live_tup, last_autovacuum
         FROM pg_stat_user_tables
-        WHERE schemaname = (SELECT relnamespace::regnamespace::text FROM pg_class
-                            WHERE oid = 'collections'::regclass)
+        WHERE schemaname = (SELECT nspname FROM pg_class JOIN pg_namespace AS n
+                            ON n.oid = relnamespace WHERE pg_class.oid = 'collections'::regclass)
             AND n_dead_tup > greatest(%(least)s::bigint, %(share)s::float * n_live_tup)
         ORDER BY relname
         """,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from a2rchi_pg._op import Steps, write
-from a2rchi_pg._schema import COMMAND, migrations, read_ledger
+from a2rchi_pg._schema import command, migrations, read_ledger
 from a2rchi_pg.doctor._finding import Finding
+
+if TYPE_CHECKING:
+    from a2rchi_pg._connection import ConnectionSettings
 
 
 @write
-def ledger(schema: str | None) -> Steps[list[Finding]]:
+def ledger(settings: ConnectionSettings) -> Steps[list[Finding]]:
     """Files that are missing, unknown or edited."""
-    applied = {row.number: row for row in (yield from read_ledger(schema))}
+    applied = {row.number: row for row in (yield from read_ledger(settings.schema))}
     shipped = {migration.number: migration for migration in migrations()}
     found = list[Finding]()
     if missing := [name.name for number, name in shipped.items() if number not in applied]:
@@ -20,7 +25,7 @@ def ledger(schema: str | None) -> Steps[list[Finding]]:
                 severity="error",
                 problem="the schema is older than this version of a2rchi_pg",
                 evidence=f"not applied: {', '.join(missing)}",
-                remedy=COMMAND,
+                remedy=command(settings),
             )
         )
     if unknown := [row.name for number, row in applied.items() if number not in shipped]:

@@ -36,10 +36,12 @@ def plans() -> Flow[list[Finding]]:
     return found
 
 
-def _unused(collection: Collection, index: str, rows: int, off: Sequence[str]) -> Finding:
+def _unused(
+    collection: Collection, index: str, rows: int, off: Sequence[tuple[str, str]]
+) -> Finding:
     if off:
-        seen = f"{', '.join(off)} is off"
-        remedy = "".join(f"ALTER DATABASE … RESET {name}; " for name in off).rstrip()
+        seen = f"{', '.join(name for name, _ in off)} is off"
+        remedy = " ".join(reset for _, reset in off)
     else:
         seen = "its definition is not what the search asks for, or statistics mislead the planner"
         remedy = (
@@ -57,13 +59,12 @@ def _unused(collection: Collection, index: str, rows: int, off: Sequence[str]) -
 
 
 @read
-def disabled() -> Steps[list[str]]:
-    """The planner's ways to an index that this database's sessions go without."""
-    rows = yield from fetch_tuples(
-        """
-        SELECT name FROM pg_settings
+def disabled() -> Steps[list[tuple[str, str]]]:
+    """The planner's ways to an index that this database's sessions go without, and how to reset."""
+    query = """
+        SELECT name, format('ALTER DATABASE %%I RESET %%I;', current_database(), name)
+        FROM pg_settings
         WHERE name IN ('enable_indexscan', 'enable_bitmapscan') AND setting = 'off'
         ORDER BY name
-        """
-    )
-    return [name for (name,) in rows]
+    """
+    return [(name, reset) for name, reset in (yield from fetch_tuples(query))]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from a2rchi_pg._op import Steps, fetch, fetch_tuples, write
 from a2rchi_pg._schema import MINIMUM_SERVER
-from a2rchi_pg.doctor._finding import Finding, Severity
+from a2rchi_pg.doctor._finding import Finding, Severity, identifier, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PRELOADED = "pg_textsearch"
 _BUSY = 0.8
@@ -68,9 +68,10 @@ class _Extension:
 @write
 def server() -> Steps[list[Finding]]:
     """The server's version, whether it can be written to, and its connections."""
-    ((version, shown, read_only, used, most),) = yield from fetch_tuples(
+    ((version, shown, name, read_only, used, most),) = yield from fetch_tuples(
         """
         SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
+               current_database(),
                pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean,
                (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
                current_setting('max_connections')::integer
@@ -95,7 +96,8 @@ def server() -> Steps[list[Finding]]:
                 severity="warning",
                 problem="nothing can be written: a standby, or made so by a setting",
                 evidence="pg_is_in_recovery() or default_transaction_read_only",
-                remedy="ALTER DATABASE … RESET default_transaction_read_only; or use the primary",
+                remedy=f"ALTER DATABASE {identifier(name)} RESET default_transaction_read_only; "
+                "or use the primary",
             )
         )
     if used > _BUSY * most:
@@ -131,22 +133,23 @@ def extensions() -> Steps[list[Finding]]:
         "SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'"
     )
     listed = shown[0][0] if shown else PRELOADED
-    libraries = {name.strip(' "') for name in listed.split(",")}
+    libraries = [name for each in listed.split(",") if (name := each.strip(' "'))]
     return [finding for each in known for finding in _about(each, libraries)]
 
 
-def _about(extension: _Extension, libraries: set[str]) -> Iterator[Finding]:
+def _about(extension: _Extension, libraries: Sequence[str]) -> Iterator[Finding]:
     name, installed, offered = extension.name, extension.installed, extension.offered
     if installed is None:
         yield from _absent(name, offered)
         return
     if name == PRELOADED and name not in libraries:
+        wanted = ", ".join(map(literal, [*libraries, name]))
         yield Finding(
             check="preload",
             severity="error",
             problem="pg_textsearch is installed and not preloaded: BM25 searches fail",
-            evidence=f"shared_preload_libraries is {','.join(sorted(libraries)) or 'empty'}",
-            remedy="ALTER SYSTEM SET shared_preload_libraries = 'pg_textsearch'; then restart",
+            evidence=f"shared_preload_libraries is {','.join(libraries) or 'empty'}",
+            remedy=f"ALTER SYSTEM SET shared_preload_libraries = {wanted}; then restart",
         )
     if offered is not None and _numbers(installed) < _numbers(offered):
         spilled = "SELECT bm25_spill_index(…) for every BM25 index; " if name == PRELOADED else ""
@@ -236,7 +239,8 @@ def memory() -> Steps[list[Finding]]:
                 problem="the vector indexes don't fit into shared_buffers: searches read the disk",
                 evidence=f"the indexes have {total:,} bytes, shared_buffers {buffers:,}",
                 remedy=f"ALTER SYSTEM SET shared_buffers = '{_megabytes(2 * total)}MB'; then "
-                "restart; or use collections with element='halfvec' or 'bit'",
+                "restart, on a machine of four times that memory; or use collections with "
+                "element='halfvec' or 'bit'",
             )
         )
     return found

@@ -52,7 +52,6 @@ class DocumentContent:
 
 
 # One collection: the one named, or the first in which the document has chunks.
-# One collection: the one named, or the first in which the document has chunks.
 _OWN = """
     WITH target AS MATERIALIZED (
         SELECT id, resource_hash, display_name, mime_type, size_bytes
@@ -100,6 +99,7 @@ class _Preview:
     mime_type: str | None
     size_bytes: int | None
     pieces: list[list[Any]]
+    chunks: int
 
 
 @read
@@ -121,7 +121,7 @@ def document_content(
                 WINDOW in_order AS (ORDER BY chunk_index, id)
             ) AS piece
             WHERE before <= %(max_chars)s
-        ), '[]') AS pieces
+        ), '[]') AS pieces, (SELECT count(*) FROM own) AS chunks
         FROM target
         """
     )
@@ -139,7 +139,7 @@ def document_content(
         mime_type=found.mime_type,
         size_bytes=found.size_bytes,
         text=text[:most],
-        truncated=len(text) > most,
+        truncated=len(text) > most or len(found.pieces) < found.chunks,
     )
 
 

@@ -321,7 +321,9 @@ def test_errors_of_the_filter_language_are_the_catalogs_too(catalog: CatalogRepo
         catalog.delete(filter={"url": {"$near": 1}})
 
 
-def with_chunks(catalog: CatalogRepository, document: str, text: str = "one two three") -> str:
+def with_chunks(
+    catalog: CatalogRepository, document: str, text: str = "one two three", gap: int = 1
+) -> str:
     """A document's chunks in a collection of its own, one a word, as ingestion leaves them."""
     runner = catalog._runner
     assert isinstance(runner, Database)
@@ -338,7 +340,7 @@ def with_chunks(catalog: CatalogRepository, document: str, text: str = "one two 
                 "FROM collections WHERE name = 'c'"
             )
         )
-        start += len(word) + 1
+        start += len(word) + gap
     catalog.finish("c", found.id, owner="me", chunk_count=len(text.split()))
     return "c"
 
@@ -363,6 +365,15 @@ def test_g22_a_preview_is_what_was_read_and_counts_characters(catalog: CatalogRe
     ]
     assert [c.text for c in catalog.chunks("a", offset=2)] == ["drie"]
     assert catalog.chunks("a", collection="another") == []
+
+
+def test_g22_a_preview_ends_where_chunks_that_lie_apart_do_too(catalog: CatalogRepository):
+    catalog.upsert(spec("a"))
+    with_chunks(catalog, "a", gap=20)
+    for most, text, truncated in ((10, "one", True), (30, "one\ntwo", True), (99, None, False)):
+        part = catalog.content("a", max_chars=most)
+        assert part is not None
+        assert (part.text, part.truncated) == (text or "one\ntwo\nthree", truncated)
 
 
 def test_g22_overlapping_chunks_are_shown_once(catalog: CatalogRepository):

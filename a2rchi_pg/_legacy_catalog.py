@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from a2rchi_pg._arguments import MAX_PAGE, row_id
+from a2rchi_pg._arguments import MAX_PAGE, one_of, row_id
 from a2rchi_pg._documents import STATUSES
 from a2rchi_pg._legacy_forms import flat, listed
 from a2rchi_pg._legacy_lookup import LegacyLookup
-from a2rchi_pg._op import Steps, fetch_tuples, read
+from a2rchi_pg._op import Steps, fetch_tuples, fetch_value, read, write
 from a2rchi_pg.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from a2rchi_pg._pages import ListedDocument
 
 Conversation: TypeAlias = "int | str"
+_ENABLED = {"all": None, "enabled": True, "disabled": False}
 
 
 class LegacyCatalog(LegacyLookup):
@@ -83,7 +84,7 @@ class LegacyCatalog(LegacyLookup):
             case "embedding":
                 self._catalog.begin(name, found.id, owner=owner)
             case "embedded":
-                count = len(self._catalog.chunks(found.id, collection=name, limit=MAX_PAGE))
+                count = self._runner.run(_chunk_count(found.id, name))
                 self._catalog.finish(name, found.id, owner=owner, chunk_count=count)
             case "failed":
                 if found.status != "embedding":
@@ -137,11 +138,11 @@ class LegacyCatalog(LegacyLookup):
             "conversation_id": number,
             "collection": self._collection,
         }
-        wanted = {None: None, "all": None, "enabled": True, "disabled": False}[enabled_filter]
+        wanted = _ENABLED[one_of(enabled_filter or "all", "enabled_filter", _ENABLED)]
         enabled_count = self._catalog.list(**view, enabled=True, limit=0).total
         if limit is None:
-            shown = self._every(**view, enabled=wanted)[offset:]
-            total = offset + len(shown)
+            every = self._every(**view, enabled=wanted)
+            shown, total = every[offset:], len(every)
         else:
             page = self._catalog.list(**view, enabled=wanted, limit=limit, offset=offset)
             shown, total = page.documents, page.total or 0
@@ -255,6 +256,16 @@ def _chosen(conversation_id: int) -> Steps[list[tuple[Any, ...]]]:
         WHERE s.conversation_id = %(conversation_id)s AND d.deleted_at IS NULL
     """
     return (yield from fetch_tuples(query, conversation_id=conversation_id))
+
+
+@write  # a replica may not have the last of them yet
+def _chunk_count(document_id: int, collection: str) -> Steps[int]:
+    query = """
+        SELECT count(*) FROM document_chunks
+        WHERE document_id = %(document_id)s AND collection_id =
+            (SELECT id FROM collections WHERE name = %(collection)s::text)
+    """
+    return int((yield from fetch_value(query, document_id=document_id, collection=collection)))
 
 
 def _number(conversation_id: Conversation) -> int:

@@ -189,10 +189,31 @@ def test_listings(service: LegacyCatalog):
     assert (second["has_more"], second["next_offset"]) == (False, None)
     every = service.list_documents(5, limit=None)
     assert (every["limit"], every["total"], every["has_more"]) == (4, 4, False)
+    beyond = service.list_documents(5, limit=None, offset=9)
+    assert (beyond["documents"], beyond["total"], beyond["has_more"]) == ([], 4, False)
+    with pytest.raises(InvalidInput, match="enabled_filter must be one of"):
+        service.list_documents(5, enabled_filter="on")
     off = service.list_documents(5, enabled_filter="disabled")
     assert (off["total"], off["enabled_count"]) == (1, 3)
     assert [(d["hash"], d["enabled"]) for d in off["documents"]] == [("1", False)]
     assert service.list_documents(source_type="jira", search="A-1")["total"] == 1
+
+
+@pytest.mark.servers("embedded")
+def test_a_document_of_many_chunks_is_embedded_with_all_of_them(
+    service: LegacyCatalog, database: Database
+):
+    service.update_ingestion_status("1", "embedding")
+    document = service.get_document_id("1")
+    database.run(
+        commands(
+            "INSERT INTO document_chunks (collection_id, document_id, chunk_index, id, content, "
+            f"embedding) SELECT c.id, {document}, n, n::text, 'page', '[1,2]' "
+            "FROM collections AS c, generate_series(1, 10001) AS n"
+        )
+    )
+    service.update_ingestion_status("1", "embedded")
+    assert service.get_stats()["total_chunks"] == 10_001
 
 
 def test_states_go_their_way(service: LegacyCatalog):

@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
 from a2rchi_pg import ConversationRepository, Database
+from examples.assistant.__main__ import kept_secret
 from examples.assistant.answering import NEAREST, NOTHING, Extractive
 from examples.assistant.chat_models import ChatModel, with_keys
 from examples.assistant.sign_in import COOKIE, DAYS, Signer
@@ -296,6 +297,15 @@ async def test_what_is_not_in_the_documents_is_not_answered(people: SignIn):
         await ok(ada.put("/api/v2/selection/user", json={"choices": [choice]}))
     answer = await ask(ada, await conversation(ada))
     assert (answer["content"], answer["citations"]) == (NOTHING, [])
+
+
+def test_a_secret_is_never_empty_and_stays(tmp_path: Path):
+    path = tmp_path / "cookies.key"
+    path.touch()  # as where the disk was full when it was to be written
+    secret = kept_secret(path)
+    assert len(secret) > 40
+    assert path.stat().st_mode & 0o077 == 0
+    assert kept_secret(path) == secret
 
 
 def test_a_folder_is_ingested_once_and_then_only_what_changed(dsn: str, folder: Path):

@@ -90,9 +90,10 @@ def show(stage: str, progress: IngestProgress) -> None:
 
 def kept_secret(path: Path) -> str:
     """32 random bytes that only this account reads, the same at every start."""
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32))
+    if not path.exists() or not path.stat().st_size:  # an empty one would let anybody sign
+        (unfinished := path.with_suffix(".unfinished")).touch(mode=0o600)
+        unfinished.write_text(secrets.token_urlsafe(32))
+        unfinished.replace(path)
     return path.read_text()
 
 

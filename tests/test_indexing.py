@@ -74,6 +74,14 @@ async def test_all_modes_of_cleanup(new_store: NewStore, way: str, cleanup: Clea
     assert (fixed.records, fixed.chunks) == (0, 0)
 
 
+@pytest.mark.parametrize("cleanup", ["incremental", "scoped_full"])
+async def test_a_source_may_be_known_by_a_number(new_store: NewStore, cleanup: Cleanup):
+    store = new_store()
+    for text in ("the whale", "the orca"):
+        await indexed("sync", [Document(text, metadata={"source": 7})], store, cleanup)
+    assert texts(store) == {"the orca"}
+
+
 class Killed(BaseException):
     """The end of a process, at the place where it is raised."""
 

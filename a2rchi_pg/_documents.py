@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from a2rchi_pg._arguments import MAX_BIGINT, row_id, shown
-from a2rchi_pg._content import clean_id, clean_text, metadata_json, plain_json
+from a2rchi_pg._content import MAX_NAME_BYTES, clean_id, clean_text, metadata_json, plain_json
 from a2rchi_pg._dates import read_moment
 from a2rchi_pg.errors import InvalidInput
 
@@ -35,7 +35,6 @@ _SOURCE_WORDS: dict[str, SourceType] = {
     "redmine": "ticket",
 }
 _PROVIDERS = ("jira", "redmine")
-MAX_INDEXED = 500  # characters of what stands in an index
 
 _INDEXED = ("ticket_id", "git_repo", "suffix", "mime_type")
 _TEXTS = ("display_name", "url", "git_commit", "content_hash", *_INDEXED)
@@ -252,8 +251,10 @@ def _path(value: object) -> str | None:
     return clean_text(str(value)) if isinstance(value, str | PurePath) else None
 
 
-def _short(value: object) -> str | None:
-    return clean_text(value) if isinstance(value, str) and len(value) <= MAX_INDEXED else None
+def short_text(value: object) -> str | None:
+    """``value`` as it is stored, where an index takes it."""
+    text = _text(value)
+    return text if text is not None and len(text.encode()) <= MAX_NAME_BYTES else None
 
 
 def _size(value: object) -> int | None:
@@ -266,14 +267,14 @@ def _size(value: object) -> int | None:
 
 _READERS: dict[str, Callable[[object], Any]] = {
     **dict.fromkeys(_TEXTS, _text),
-    **dict.fromkeys(_INDEXED, _short),
+    **dict.fromkeys(_INDEXED, short_text),
     **dict.fromkeys(_PATHS, _path),
     **dict.fromkeys(_TIMES, read_moment),
     "size_bytes": _size,
 }
 _ACCEPTED = {
     "size_bytes": "it takes a whole number of bytes",
-    **dict.fromkeys(_INDEXED, f"it takes up to {MAX_INDEXED} characters"),
+    **dict.fromkeys(_INDEXED, f"it takes text of up to {MAX_NAME_BYTES} bytes"),
     **dict.fromkeys(_TIMES, "it takes a date or time: ISO 8601, RFC 2822, seconds since 1970"),
 }
 _OLD_KEYS = {

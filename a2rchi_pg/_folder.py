@@ -9,7 +9,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2rchi_pg._documents import MAX_INDEXED, DocumentSpec
+from a2rchi_pg._documents import DocumentSpec, short_text
 from a2rchi_pg.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -72,12 +72,11 @@ def document_of(path: Path, content_hash: str | None, folder: Path) -> DocumentS
         about = path.stat()
     except FileNotFoundError:
         return None
-    suffix = path.suffix.lower()
     return DocumentSpec(
         resource_hash=key_of(path),
         display_name=path.name,
         source_type="local_files",
-        suffix=suffix if len(suffix) <= MAX_INDEXED else None,
+        suffix=short_text(path.suffix.lower()),
         mime_type=mimetypes.guess_type(path.name)[0],
         size_bytes=about.st_size,
         file_path=path,

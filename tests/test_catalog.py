@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from a2rchi_pg import CatalogDocument
 
 pytestmark = pytest.mark.timeout(60)
+HAN = [chr(code) for code in range(0x4E00, 0x9FFF)]  # three bytes each, and not to be compressed
 NOON = datetime(2024, 5, 1, 10, 0, tzinfo=UTC)
 
 
@@ -176,6 +178,15 @@ def test_g9_nul_and_surrogates_are_cleaned_everywhere(catalog: CatalogRepository
         spec("a\0")
 
 
+def test_the_longest_of_what_is_indexed_fits(catalog: CatalogRepository):
+    letters = Random(1)
+    names = ("ticket_id", "git_repo", "suffix", "mime_type")
+    longest = {each: "".join(letters.choices(HAN, k=166)) for each in names}
+    repository = "".join(letters.choices(HAN, k=400))
+    catalog.upsert(spec("a", **longest, source_type="web", url=f"https://{repository}/"))
+    assert got(catalog, "a").suffix == longest["suffix"]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -183,7 +194,8 @@ def test_g9_nul_and_surrogates_are_cleaned_everywhere(catalog: CatalogRepository
         ({"size_bytes": True}, "size_bytes can't be True"),
         ({"size_bytes": 2**63}, "size_bytes can't be"),
         ({"url": 5}, "url can't be 5: it takes text"),
-        ({"suffix": "x" * 501}, "up to 500 characters"),
+        ({"suffix": "x" * 501}, "up to 500 bytes"),
+        ({"mime_type": "語" * 167}, "up to 500 bytes"),
         ({"source_type": None}, "source_type must be a string"),
         ({"metadata": [1]}, "metadata must be a mapping"),
         ({"metadata": {"a": object()}}, r"metadata\.a can't be stored as JSON"),

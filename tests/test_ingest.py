@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_text_splitters import CharacterTextSplitter
 
 from a2rchi_pg import CatalogRepository, Collections, Database, PostgresVectorStore, ingest
-from a2rchi_pg._folder import fingerprint
+from a2rchi_pg._folder import document_of, fingerprint
 from a2rchi_pg._loading import load
 from a2rchi_pg.errors import InvalidInput
 from a2rchi_pg.ingest import IngestProgress, VectorStoreManager, main
@@ -251,6 +251,14 @@ def test_chunks_that_the_host_added_anew_are_replaced_like_others(
     assert (report.updated, report.failed, report.chunks) == (5, {}, len(before))
     assert [row[:2] for row in database.run(rows(CHUNKS))] == [row[:2] for row in before]
     assert store.count() == len(before)
+
+
+def test_a_suffix_that_no_index_takes_is_none(tmp_path: Path):
+    file = tmp_path / os.fsdecode(b"x." + b"\xff" * 250)  # each is stored as three bytes
+    file.write_text("text")
+    document = document_of(file, None, tmp_path)
+    assert document is not None
+    assert document.suffix is None
 
 
 def test_a_name_that_is_no_utf_8_fails_alone(

@@ -105,10 +105,11 @@ async def test_a_vote_is_cast_once(ada: AsyncClient, common: Database):
     same = {"message_id": chat.answered}
     new = {"user_prompt_message_id": chat.asked, "a": same, "b": same}
     assert is_problem(await ada.post("/comparisons", json=new), 422)
-    second = await ada.post(
-        "/comparisons", json={**new, "b": {"message_id": chat.other_answer, "model": "claude"}}
-    )
-    assert second.status_code == 201
+    new["b"] = {"message_id": chat.other_answer, "model": "one that never answered"}
+    assert is_problem(await ada.post("/comparisons", json=new), 422)
+    new["b"] = {"message_id": chat.other_answer}
+    second = await ada.post("/comparisons", json=new)
+    assert (second.status_code, second.json()["model_b"]) == (201, chat.comparison.model_b)
 
 
 async def test_what_is_anothers_is_not_there(eve: AsyncClient, ada: AsyncClient, common: Database):

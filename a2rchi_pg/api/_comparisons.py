@@ -1,10 +1,9 @@
 """Two answers to one question, and which is preferred."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import Field
 
 from a2rchi_pg._comparisons import Candidate
 from a2rchi_pg.api._caller import Caller
@@ -13,15 +12,11 @@ from a2rchi_pg.api._shapes import BodyId, Id, Sent, Shown, found
 
 router = APIRouter(tags=["comparisons"], route_class=ProblemRoute)
 
-Name = Annotated[str | None, Field(min_length=1, max_length=200)]
-
 
 class Answer(Sent):
-    """One of the two answers; model and pipeline are the message's where they aren't given."""
+    """One of the two answers; its message says what model and pipeline gave it."""
 
     message_id: BodyId
-    model: Name = None
-    pipeline: Name = None
 
 
 class NewComparison(Sent):
@@ -73,8 +68,8 @@ async def compare(new: NewComparison, caller: Caller) -> Comparison:
     """Put two answers side by side."""
     stored = await caller.conversations.comparisons.acreate(
         new.user_prompt_message_id,
-        Candidate(**new.a.model_dump()),
-        Candidate(**new.b.model_dump()),
+        Candidate(message_id=new.a.message_id),
+        Candidate(message_id=new.b.message_id),
         is_config_a_first=new.is_config_a_first,
     )
     return Comparison.model_validate(stored)

@@ -57,7 +57,7 @@ def readings(name: str, value: object) -> list[Any]:
     text = str(value)
     try:
         read = json.loads(text.lower() if text in ("True", "False") else text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [text]
     plain = isinstance(read, bool | int) or (isinstance(read, float) and math.isfinite(read))
     return [text, read] if plain else [text]

@@ -28,7 +28,7 @@ from a2rchi_pg.migrate.__main__ import main as migrate_main
 from tests.database_support import Scattered, admin, commands
 from tests.plugins.catalogs import spec
 from tests.plugins.people import new_ring
-from tests.roles_support import as_owner
+from tests.roles_support import as_owner, as_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -272,6 +272,9 @@ def test_a_server_that_is_about_to_run_out_of_connections(dsn: str):
         for _ in range(int(0.85 * most) - used):
             stack.enter_context(psycopg.connect(dsn))
         assert serious(examined(dsn))["connections"].severity == "warning"
+        least = as_role(dsn, "pg_checkpoint")
+        with Database(least, check_schema=False) as database:
+            assert "connections" in serious(database.run(_server.server()))
 
 
 @pytest.mark.servers("embedded")

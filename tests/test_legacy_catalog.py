@@ -107,6 +107,7 @@ def test_search_metadata(service: LegacyCatalog, tmp_path: Path):
     assert found("", filters=[{"size_bytes": 9}, {"ticket_id": "A-1"}]) == {"2", "jira_A-1"}
     assert found("", filters={"project": "0%_o"}) == {"jira_A-1"}
     assert found("", filters={"project": "%f"}) == found("", filters={"size_bytes": "abc"}) == set()
+    assert found("", filters={"depth": "[" * 100_000}) == set()
     (hit,) = service.search_metadata("repo")
     assert (hit["path"], hit["metadata"]["git_repo"]) == (tmp_path / "git/x.py", "repo")
 

@@ -67,15 +67,21 @@ class _Extension:
 
 @write
 def server() -> Steps[list[Finding]]:
-    """The server's version, whether it can be written to, and its connections."""
+    """The server's version, whether it can be written to, and its connections.
+
+    What other roles' sessions are is hidden from most roles; that they are there is not.
+    """
     ((version, shown, name, read_only, used, most),) = yield from fetch_tuples(
         """
         SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
                current_database(),
                pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean,
-               (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+               (SELECT count(*) FROM pg_stat_activity
+                WHERE datid IS NOT NULL
+                    AND coalesce(backend_type, 'client backend') = 'client backend'),
                current_setting('max_connections')::integer
                    - current_setting('superuser_reserved_connections')::integer
+                   - coalesce(current_setting('reserved_connections', true)::integer, 0)
         """
     )
     found = list[Finding]()

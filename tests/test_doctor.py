@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,10 @@ from a2rchi_pg import (
     UserRepository,
 )
 from a2rchi_pg._schema import migrate
-from a2rchi_pg.doctor import _server, examine
+from a2rchi_pg.doctor import _indexes, _server, examine
 from a2rchi_pg.doctor.__main__ import ERRORS, FAILED, HEALTHY, WARNINGS, main
 from a2rchi_pg.migrate.__main__ import main as migrate_main
-from tests.database_support import Scattered, admin, commands
+from tests.database_support import Scattered, admin, commands, wait_until
 from tests.plugins.catalogs import spec
 from tests.plugins.people import new_ring
 from tests.roles_support import as_owner, as_role
@@ -275,6 +276,23 @@ def test_a_server_that_is_about_to_run_out_of_connections(dsn: str):
         least = as_role(dsn, "pg_checkpoint")
         with Database(least, check_schema=False) as database:
             assert "connections" in serious(database.run(_server.server()))
+
+
+@pytest.mark.servers("embedded")
+def test_an_index_that_is_being_built_is_not_taken_for_one_that_was_interrupted(dsn: str):
+    filled(dsn)
+    build = "CREATE INDEX CONCURRENTLY new_index ON document_chunks_1 (chunk_index)"
+    unfinished = "SELECT true FROM pg_index WHERE indexrelid = to_regclass('new_index')"
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(as_owner(dsn)) as writer:
+        writer.execute("DELETE FROM document_chunks_1 WHERE false")  # the build waits for its end
+        built = pool.submit(plant, dsn, build)
+        wait_until(lambda: admin(dsn, unfinished))
+        for who in (dsn, as_role(dsn, "pg_checkpoint")):
+            with Database(who, check_schema=False) as database:
+                assert database.run(_indexes.invalid_indexes()) == []
+        assert admin(dsn, f"{unfinished} AND NOT indisvalid")
+        writer.rollback()
+        built.result()
 
 
 @pytest.mark.servers("embedded")

@@ -122,7 +122,12 @@ def invalid_indexes() -> Steps[list[Finding]]:
         JOIN pg_namespace AS n ON n.oid = i.relnamespace
         WHERE NOT indisvalid
             AND n.oid = (SELECT relnamespace FROM pg_class WHERE oid = 'collections'::regclass)
-            AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE index_relid = i.oid)
+            AND NOT EXISTS (
+                SELECT FROM pg_stat_progress_create_index AS build
+                WHERE index_relid = i.oid
+                    -- Which one another role builds may be hidden; what it locks is not.
+                    OR index_relid IS NULL AND EXISTS (
+                        SELECT FROM pg_locks WHERE pid = build.pid AND relation = t.oid))
         ORDER BY i.relname
         """
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -63,6 +64,16 @@ async def test_a_document_and_its_text(ada: AsyncClient, documents: list[str]):
     assert (await ada.get("/documents/alpha/content")).json()["text"] == "the alpha queue"
     for path in ("/documents/none", "/documents/none/content"):
         assert is_problem(await ada.get(path), 404, "not_found")
+
+
+async def test_a_hash_may_hold_what_a_path_takes_for_its_own(boss: AsyncClient, common: Database):
+    for name in ("wiki/17", "/srv/a b.md", "https://a.example/?x=1#y", "50%25"):
+        CatalogRepository(common).upsert(spec(name))
+        path = f"/documents/{quote(name, safe='')}"
+        assert (await boss.get(path)).json()["resource_hash"] == name
+        assert (await boss.get(f"{path}/content")).json()["resource_hash"] == name
+        assert (await boss.delete(path)).status_code == 204
+        assert (await boss.post(f"{path}/restore")).status_code == 204
 
 
 async def test_deleting_takes_a_name_not_a_pattern(boss: AsyncClient, documents: list[str]):

@@ -9,6 +9,7 @@ from a2rchi_pg.api._caller import Caller
 from a2rchi_pg.api._problems import ProblemRoute, Refused, problems
 from a2rchi_pg.api._shapes import Absent, After, InConversation, Limit, Shown, found
 
+# A hash is the host's: it may hold slashes. So what ends in a word comes before what doesn't.
 router = APIRouter(prefix="/documents", tags=["documents"], route_class=ProblemRoute)
 admin = APIRouter(prefix="/documents", tags=["documents"], route_class=ProblemRoute)
 
@@ -89,7 +90,18 @@ async def documents(
     return Documents.model_validate(page)
 
 
-@router.get("/{resource_hash}", responses=problems(404))
+@router.get("/{resource_hash:path}/content", responses=problems(404))
+async def content(
+    resource_hash: str,
+    caller: Caller,
+    max_chars: Annotated[int, Query(ge=1, le=1_000_000)] = 100_000,
+) -> Content:
+    """The beginning of a document's text, put together from its chunks."""
+    text = await caller.services.catalog.acontent(resource_hash, max_chars=max_chars)
+    return Content.model_validate(found(text, "document"))
+
+
+@router.get("/{resource_hash:path}", responses=problems(404))
 async def document(
     resource_hash: str, caller: Caller, conversation_id: InConversation = None
 ) -> Document:
@@ -102,25 +114,14 @@ async def document(
     return Document.model_validate(named)
 
 
-@router.get("/{resource_hash}/content", responses=problems(404))
-async def content(
-    resource_hash: str,
-    caller: Caller,
-    max_chars: Annotated[int, Query(ge=1, le=1_000_000)] = 100_000,
-) -> Content:
-    """The beginning of a document's text, put together from its chunks."""
-    text = await caller.services.catalog.acontent(resource_hash, max_chars=max_chars)
-    return Content.model_validate(found(text, "document"))
-
-
-@admin.delete("/{resource_hash}", status_code=204, responses=problems(404))
+@admin.delete("/{resource_hash:path}", status_code=204, responses=problems(404))
 async def delete(resource_hash: str, caller: Caller) -> None:
     """Hide a document from listings and searches until it is restored."""
     if not await caller.services.catalog.adelete(resource_hash):
         raise _missing()
 
 
-@admin.post("/{resource_hash}/restore", status_code=204, responses=problems(404))
+@admin.post("/{resource_hash:path}/restore", status_code=204, responses=problems(404))
 async def restore(resource_hash: str, caller: Caller) -> None:
     """Bring a deleted document back."""
     if not await caller.services.catalog.arestore(resource_hash):

@@ -62,11 +62,11 @@ function row(state, document) {
       if (wanted) {
         await put(path, { choices: [{ document: document.resource_hash, enabled: wanted === "on" }] });
       } else {
-        await remove(`${path}?document=${document.resource_hash}`);
+        await remove(`${path}?document=${encodeURIComponent(document.resource_hash)}`);
       }
     } finally {
       const suffix = state.conversation ? `?conversation_id=${state.conversation}` : "";
-      const fresh = await get(`${API}/documents/${document.resource_hash}${suffix}`);
+      const fresh = await get(`${API}/documents/${encodeURIComponent(document.resource_hash)}${suffix}`);
       const column = [...made.querySelectorAll("select")].indexOf(control);
       const next = row(state, fresh);
       made.replaceWith(next);

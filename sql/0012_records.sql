@@ -12,6 +12,7 @@ COMMENT ON TABLE index_records IS 'Which chunks langchain_core.indexing keeps, a
 COMMENT ON COLUMN index_records.key IS 'The chunk''s id.';
 COMMENT ON COLUMN index_records.group_id IS 'The source that the chunk is from.';
 CREATE INDEX index_records_updated ON index_records (namespace, updated_at);
-CREATE INDEX index_records_group ON index_records (namespace, group_id, updated_at);
+-- A source may be a URL of three thousand characters, which no B-tree takes.
+CREATE INDEX index_records_group ON index_records USING hash (group_id);
 
 INSERT INTO schema_migrations (number, name) VALUES (12, '0012_records.sql');

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -80,6 +81,13 @@ async def test_a_source_may_be_known_by_a_number(new_store: NewStore, cleanup: C
     for text in ("the whale", "the orca"):
         await indexed("sync", [Document(text, metadata={"source": 7})], store, cleanup)
     assert texts(store) == {"the orca"}
+
+
+def test_a_source_may_be_known_by_a_long_name(new_store: NewStore):
+    records = PostgresRecordManager(new_store())
+    source = "https://a.example/?" + Random(1).randbytes(5000).hex()
+    records.update(["a", "b"], group_ids=[source, "another"])
+    assert records.list_keys(group_ids=[source]) == ["a"]
 
 
 class Killed(BaseException):

@@ -41,7 +41,8 @@ def upsert_documents(specs: Sequence[DocumentSpec]) -> Steps[list[Recorded]]:
     for spec in specs:
         if not isinstance(spec, DocumentSpec):
             raise InvalidInput(f"a document must be a DocumentSpec, got {shown(spec)}")
-    rows = list({spec.resource_hash: spec.as_row() for spec in specs}.values())
+    latest = {spec.resource_hash: spec for spec in specs}
+    rows = [latest[key].as_row() for key in sorted(latest)]
     recorded: dict[str, Recorded] = {}
     for start in range(0, len(rows), BATCH):
         batch = Jsonb(rows[start : start + BATCH])
@@ -55,7 +56,8 @@ def upsert_documents(specs: Sequence[DocumentSpec]) -> Steps[list[Recorded]]:
     return [recorded[spec.resource_hash] for spec in specs]
 
 
-# Rows in the order of their hashes, so that two writers wait for one another and never deadlock.
+# Rows in the order of their hashes, which is Python's too, batch by batch: two writers wait for one
+# another and never deadlock.
 _GIVEN = """
     SELECT *
     FROM jsonb_to_recordset(%(documents)s) AS document (
@@ -64,7 +66,7 @@ _GIVEN = """
         file_path text, original_path text, base_path text, relative_path text, metadata jsonb,
         content_hash text, source_created_at timestamptz, source_modified_at timestamptz,
         ingested_at timestamptz)
-    ORDER BY resource_hash
+    ORDER BY resource_hash COLLATE "C"
 """
 _NAMES = ", ".join(each.name for each in fields(DocumentSpec))
 # What keeps its value where none is given: content_hash, ingested_at; and `enabled` always.

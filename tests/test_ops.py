@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from psycopg.rows import tuple_row
 
+from a2rchi_pg import DocumentSpec, _document_rows
 from a2rchi_pg._op import (
     Op,
     Statement,
@@ -147,3 +148,22 @@ def test_records_are_made_by_column_name_and_the_rest_stay_tuples():
     assert next(fetch("q", Word)).row_factory is not tuple_row
     assert next(fetch_tuples("q")).row_factory is tuple_row
     assert next(fetch_value("q")).row_factory is tuple_row
+
+
+def test_many_documents_are_written_in_one_order_whoever_writes(monkeypatch: pytest.MonkeyPatch):
+    """Batch by batch, or two writers that hold a batch each would wait for one another's."""
+    monkeypatch.setattr(_document_rows, "BATCH", 2)
+    order = [["B", "a"], ["c", "d"], ["é"]]
+    answers = [
+        [
+            _document_rows.Recorded(id=n, resource_hash=each, outcome="added")
+            for n, each in enumerate(batch)
+        ]
+        for batch in order
+    ]
+    server = Server(*answers)
+    specs = [DocumentSpec(resource_hash=each) for each in "dBcéa"]
+    recorded = server.run(_document_rows.upsert_documents(specs))
+    assert [each.resource_hash for each in recorded] == list("dBcéa")
+    sent = [statement.params["documents"].obj for statement in server.asked]
+    assert [[row["resource_hash"] for row in batch] for batch in sent] == order

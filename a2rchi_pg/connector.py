@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,8 +30,6 @@ from a2rchi_pg.ingest import VectorStoreManager
 from a2rchi_pg.vectorstore import PostgresVectorStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_core.embeddings import Embeddings
     from langchain_core.vectorstores import VectorStore
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _POSTGRES = {"host": "host", "port": "port", "user": "user", "database": "dbname"}
 _SPACES = {"cosine": "cosine", "l2": "l2", "inner_product": "ip"}
 _BACKENDS = ("postgres", "chroma")
+_VARIABLE = re.compile(r"\$\{(\w+)\}|(?:\$|env:)(\w+)")
 
 
 class VectorstoreConnector:
@@ -49,7 +50,8 @@ class VectorstoreConnector:
     password is in ``PG_PASSWORD`` or in the file named by ``PG_PASSWORD_FILE``) and
     ``data_manager``: ``collection_name``, ``embedding_name``, ``embedding_class_map``; for
     ingestion ``chunk_size``, ``chunk_overlap``, ``parallel_workers``; for searches ``retrievers``
-    and the older ``num_documents_to_retrieve``, ``use_hybrid_search``, weights and ``bm25``. What
+    and the older ``num_documents_to_retrieve``, ``use_hybrid_search``, weights and ``bm25``. A key
+    among the model's ``kwargs`` is a reference: ``${NAME}``, or ``file:/run/secrets/name``. What
     has no effect here is named in one ``UserWarning``. ``services.chromadb`` alone is the older
     form, and means PostgreSQL by now.
 
@@ -201,11 +203,15 @@ class VectorstoreConnector:
                 {f"{where}.class": "must be module.Class; or give the connector embedding=…"}
             )
         module, _, attribute = path.rpartition(".")
+        kwargs = _resolved(at(about, "kwargs"), f"{where}.kwargs")
         try:
             made_by = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError({f"{where}.class": f"can't be imported: {error}"}) from error
-        return made_by(**at(about, "kwargs"))  # type: ignore[no-any-return]  # the store checks it
+        try:
+            return made_by(**kwargs)  # type: ignore[no-any-return]  # the store checks it
+        except Exception as error:  # it is the host's, and may quote a key
+            raise ConfigError({where: f"can't be made: {type(error).__name__}"}) from error
 
 
 def _backend(asked: object) -> str:
@@ -226,12 +232,31 @@ def _backend(asked: object) -> str:
     return str(asked)
 
 
+def _resolved(value: Any, where: str) -> Any:
+    """A value with what its references mean: ``${NAME}``, ``$NAME``, ``env:NAME``, ``file:/…``."""
+    if isinstance(value, Mapping):
+        return {key: _resolved(each, f"{where}.{key}") for key, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    if value.startswith("file:/"):
+        return _read_secret(value.removeprefix("file:"), where)
+    if (match := _VARIABLE.fullmatch(value)) is None:
+        return value
+    name = match[1] or match[2]
+    if (found := os.environ.get(name)) is None:
+        raise ConfigError({where: f"the environment has no {name}"})
+    return found
+
+
 def _password() -> str | None:
     if (password := os.environ.get("PG_PASSWORD")) is not None:
         return password
-    if (path := os.environ.get("PG_PASSWORD_FILE")) is None:
-        return None
+    path = os.environ.get("PG_PASSWORD_FILE")
+    return None if path is None else _read_secret(path, "PG_PASSWORD_FILE")
+
+
+def _read_secret(path: str, where: str) -> str:
     try:
         return Path(path).read_text().strip()
     except OSError as error:
-        raise ConfigError({"PG_PASSWORD_FILE": f"can't be read: {error.strerror}"}) from error
+        raise ConfigError({where: f"can't be read: {error.strerror}"}) from error

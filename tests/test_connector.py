@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -14,9 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from a2rchi_pg import Collections, Database, PostgresVectorStore
 from a2rchi_pg.connector import VectorstoreConnector
 from a2rchi_pg.errors import CollectionMismatch, ConfigError
-
-if TYPE_CHECKING:
-    from tests.plugins.stores import WordModel
+from tests.plugins.stores import WordModel
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "config"
 CHROMA = find_spec("chromadb") is not None and find_spec("langchain_chroma") is not None
@@ -197,9 +195,44 @@ def test_what_a_configuration_can_not_say(asked: dict[str, Any], named: str):
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["Words", "tests.nowhere.Model"])
+@pytest.mark.parametrize("path", ["Words", "tests.nowhere.Model", ".Model", "..Model"])
 def test_a_model_that_can_not_be_made(path: str):
     asked = config()
     asked["data_manager"]["embedding_class_map"]["Words"]["class"] = path
     with pytest.raises(ConfigError, match=r"embedding_class_map\.Words\.class"):
         VectorstoreConnector(asked).get_vectorstore()
+
+
+class Keyed(WordModel):
+    """A model that asks for a key."""
+
+    def __init__(self, api_key: str) -> None:
+        super().__init__()
+        if not api_key.startswith("sk-"):
+            raise ValueError(f"{api_key} is no key")
+        self.key = api_key
+
+
+def keyed(reference: str) -> VectorstoreConnector:
+    asked = config()
+    about = {"class": "tests.test_connector.Keyed", "kwargs": {"api_key": reference}}
+    asked["data_manager"]["embedding_class_map"]["Words"] = about
+    return VectorstoreConnector(asked)
+
+
+def test_a_models_key_is_where_its_reference_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "key").write_text("sk-kept\n")
+    monkeypatch.setenv("A_KEY", "sk-kept")
+    for reference in ("${A_KEY}", "$A_KEY", "env:A_KEY", f"file:{tmp_path}/key"):
+        store = keyed(reference).get_vectorstore()
+        assert store.embeddings.key == "sk-kept"  # type: ignore[union-attr]  # it is a Keyed
+    for missing in ("${NO_KEY}", f"file:{tmp_path}/none"):
+        with pytest.raises(ConfigError, match=r"Words\.kwargs\.api_key: .*(no NO_KEY|read)"):
+            keyed(missing).get_vectorstore()
+
+
+def test_a_model_that_its_class_refuses_to_make(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("A_KEY", "0123456789")
+    with pytest.raises(ConfigError, match=r"map\.Words: can't be made: ValueError") as caught:
+        keyed("${A_KEY}").get_vectorstore()
+    assert "0123" not in str(caught.value)

@@ -202,6 +202,18 @@ os.wait()
     wait_until(lambda: not (path / "data" / "postmaster.pid").exists())
 
 
+def test_a_program_without_standard_streams_can_start_it(path: Path):
+    code = """\
+import os, sys
+from a2rchi_pg.embedded import EmbeddedPostgres
+out = os.dup(1)
+os.closerange(0, 3)  # as some daemons do: what is opened next gets their numbers
+with EmbeddedPostgres(sys.argv[1], settings={"shared_buffers": "32MB"}) as server:
+    os.write(out, server.version.encode())
+"""
+    assert run_python(code, str(path)).startswith("17.")
+
+
 def run_python(code: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", BARE + code, *arguments],

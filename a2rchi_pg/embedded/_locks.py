@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PAUSE = 0.005
+_FIRST = 3  # behind stdin, stdout and stderr
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,26 @@ def open_private(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC
     if not flags & os.O_CREAT:
-        return os.open(path, flags)
+        return _open(path, flags)
     try:
-        fd = os.open(path, flags | os.O_EXCL, 0o600)
+        fd = _open(path, flags | os.O_EXCL)
     except FileExistsError:
-        return os.open(path, flags & ~os.O_CREAT)
+        return _open(path, flags & ~os.O_CREAT)
     owner = path.parent.stat()
     if owner.st_uid != os.geteuid():
         os.fchown(fd, owner.st_uid, owner.st_gid)
     return fd
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file, but not as 0, 1 or 2: a daemon may have closed these; a child has its own."""
+    fd = os.open(path, flags, 0o600)
+    if fd >= _FIRST:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

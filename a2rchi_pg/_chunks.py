@@ -126,11 +126,7 @@ def delete_where(collection: Collection, condition: Condition) -> Steps[int]:
 def _delete_sql(collection: Collection, condition: str) -> bytes:
     return rendered(
         """
-        WITH held AS (DELETE FROM {partition} WHERE false),
-        aimed AS MATERIALIZED (
-            SELECT id, ctid AS address FROM {partition}
-            WHERE collection_id = {collection_id} AND {condition}
-        ),
+        WITH {aimed},
         gone AS (
             DELETE FROM {partition}
             WHERE ctid = ANY (ARRAY(SELECT address FROM aimed))
@@ -206,6 +202,14 @@ def among(condition: Condition, ids: Sequence[str] | None) -> Condition:
     return Condition(sql=f"({condition.sql}) AND id = ANY(%(slipped)s::text[])", params=params)
 
 
+# How a statement begins that aims at the chunks which meet a condition.
+_AIMED = own_sql("""
+        held AS (DELETE FROM {partition} WHERE false),
+        aimed AS MATERIALIZED (
+            SELECT id, ctid AS address FROM {partition}
+            WHERE collection_id = {collection_id} AND {condition}
+        )
+""")
 _SLIPPED = own_sql("""
     (SELECT jsonb_object_agg(id, address::text)
      FROM (SELECT id, address FROM aimed EXCEPT SELECT id, address FROM gone) AS missed)
@@ -213,13 +217,10 @@ _SLIPPED = own_sql("""
 
 
 def rendered(template: str, collection: Collection, condition: str = "true") -> bytes:
-    return (
-        own_sql(template)
-        .format(
-            partition=collection.table,
-            collection_id=sql.Literal(collection.id),
-            condition=own_sql(condition),
-            slipped=_SLIPPED,
-        )
-        .as_bytes(None)
-    )
+    parts: dict[str, sql.Composable] = {
+        "partition": collection.table,
+        "collection_id": sql.Literal(collection.id),
+        "condition": own_sql(condition),
+    }
+    aimed = _AIMED.format(**parts)
+    return own_sql(template).format(**parts, aimed=aimed, slipped=_SLIPPED).as_bytes(None)

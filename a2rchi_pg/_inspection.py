@@ -123,11 +123,7 @@ def update_metadata(
 def _update_sql(collection: Collection, condition: str) -> bytes:
     return rendered(
         """
-        WITH held AS (DELETE FROM {partition} WHERE false),
-        aimed AS MATERIALIZED (
-            SELECT id, ctid AS address FROM {partition}
-            WHERE collection_id = {collection_id} AND {condition}
-        ),
+        WITH {aimed},
         gone AS (
             DELETE FROM {partition}
             WHERE ctid = ANY (ARRAY(SELECT address FROM aimed))

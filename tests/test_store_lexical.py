@@ -18,6 +18,8 @@ from tests.lexical_support import assert_best, make_texts
 from tests.plugins.stores import CountingRunner, Twin, ask, ids, rows, scores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from a2rchi_pg import Database, PostgresVectorStore
     from tests.plugins.servers import Server
     from tests.plugins.stores import NewStore
@@ -125,20 +127,28 @@ def test_bm25_is_exact_after_most_rows_were_deleted(new_store: NewStore):
         assert_best(store.bm25_search(query, k=10), oracle(store, query), 10)
 
 
+def add_equals(
+    store: PostgresVectorStore,
+    random: np.random.Generator,
+    longest: int,
+    about: Callable[[], dict[str, int]],
+) -> list[str]:
+    """Short texts, many of the same score, most of them written after the index was; their ids."""
+    words = [f"w{n}" for n in range(40)]
+    names = [f"{n:04}" for n in range(1200)]
+    for start in range(0, 1200, 60):
+        texts = [" ".join(random.choice(words, random.integers(1, longest + 1))) for _ in range(60)]
+        store.add_texts(texts, [about() for _ in texts], ids=names[start : start + 60])
+    return names
+
+
 @with_bm25
 def test_a_filter_loses_no_match_among_equals_written_before_and_after_the_index(
     new_store: NewStore,
 ):
     store = new_store()
     random = np.random.default_rng(7)
-    words = [f"w{n}" for n in range(40)]
-    for start in range(0, 1200, 60):
-        numbers = range(start, start + 60)
-        store.add_texts(
-            [" ".join(random.choice(words, random.integers(1, 4))) for _ in numbers],
-            [{"group": int(random.integers(4))} for _ in numbers],
-            ids=[f"{n:04}" for n in numbers],
-        )
+    add_equals(store, random, 3, lambda: {"group": int(random.integers(4))})
     analyse(store)
     first = {document.id for document in store.find({"group": 0}, limit=1200)}
     for n in range(0, 30, 2):
@@ -154,11 +164,7 @@ def test_deleted_rows_cost_no_match_among_equals_written_before_and_after_the_in
 ):
     store = new_store()
     random = np.random.default_rng(7)
-    words = [f"w{n}" for n in range(40)]
-    names = [f"{n:04}" for n in range(1200)]
-    for start in range(0, 1200, 60):
-        texts = [" ".join(random.choice(words, random.integers(1, 5))) for _ in range(60)]
-        store.add_texts(texts, ids=names[start : start + 60])
+    names = add_equals(store, random, 4, dict)
     store.delete([str(name) for name in random.permutation(names)[:360]])
     wait_until(lambda: deleted_rows(store))
     for n in range(0, 37, 2):
